@@ -1,0 +1,223 @@
+//! The guard inside a socket's read side.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::framing::Guard;
+use super::violation::Violation;
+
+/// What the HTTP library gets to see in place of a rejected head.
+pub const REJECTED_HEAD: &[u8] = b"SEAWORTHY-REJECTED / HTTP/1.1\r\nhost: rejected\r\nconnection: close\r\n\r\n";
+
+/// A head must be complete this long after its first byte.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// How much is read at once while a head is held back.
+const HELD_READ: usize = 4096;
+
+/// What the read side tells the rest of the connection.
+#[derive(Debug, Default)]
+pub struct Signals {
+    violation: Cell<Option<Violation>>,
+    ended: Cell<bool>,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+impl Signals {
+    /// Why the connection's last request was rejected.
+    pub fn violation(&self) -> Option<Violation> {
+        self.violation.get()
+    }
+
+    /// True when the client closed its side.
+    pub fn ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Bytes received since the last call.
+    pub fn take_received(&self) -> u64 {
+        self.received.take()
+    }
+
+    /// Bytes sent since the last call.
+    pub fn take_sent(&self) -> u64 {
+        self.sent.take()
+    }
+}
+
+/// A stream whose read side shows only what the guard let pass.
+#[derive(Debug)]
+pub struct GuardedStream<S> {
+    stream: S,
+    guard: Guard,
+    signals: Rc<Signals>,
+    /// Bytes that were read and not shown yet: first those that passed, then the beginning of a head.
+    held: Vec<u8>,
+    /// How many of them passed.
+    passed: usize,
+    /// How many of those were shown.
+    shown: usize,
+    head_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> GuardedStream<S> {
+    /// Guards a fresh connection.
+    pub fn new(stream: S, signals: Rc<Signals>) -> Self {
+        let guard = Guard::default();
+        Self { stream, guard, signals, held: Vec::new(), passed: 0, shown: 0, head_timer: None }
+    }
+
+    /// The stream without its guard.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// Shows what passed already; true when that was something.
+    fn show(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        if self.shown == self.passed {
+            return false;
+        }
+        let length = (self.passed - self.shown).min(buffer.remaining());
+        buffer.put_slice(&self.held[self.shown..self.shown + length]);
+        self.shown += length;
+        if self.shown == self.passed {
+            self.held.drain(..self.passed);
+            self.passed = 0;
+            self.shown = 0;
+        }
+        true
+    }
+
+    /// Puts the stand-in for a rejected request behind what passed.
+    fn reject(&mut self, violation: Violation) {
+        self.signals.violation.set(Some(violation));
+        self.held.truncate(self.passed);
+        if !violation.is_in_body() {
+            self.held.extend_from_slice(REJECTED_HEAD);
+            self.passed = self.held.len();
+        }
+        self.head_timer = None;
+    }
+
+    /// Judges the bytes that a read put into `buffer` behind `start`, in place.
+    fn judge_in_place(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+        let window = &buffer.filled()[start..];
+        let advance = self.guard.advance(window);
+        match advance.rejected {
+            Some(violation) => self.reject(violation),
+            None => self.held.extend_from_slice(&window[advance.pass..]),
+        }
+        buffer.set_filled(start + advance.pass);
+    }
+
+    fn judge_held(&mut self) {
+        let advance = self.guard.advance(&self.held);
+        self.passed = advance.pass;
+        if let Some(violation) = advance.rejected {
+            self.reject(violation);
+        }
+        if self.passed > 0 {
+            self.head_timer = None;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
+    /// Reads more of a head whose beginning is held back. Ready(true) = the stream ended.
+    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let before = self.held.len();
+        self.held.resize(before + HELD_READ, 0);
+        let mut buffer = ReadBuf::new(&mut self.held[before..]);
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+        let length = buffer.filled().len();
+        self.held.truncate(before + length);
+        if polled.is_ready() {
+            ready!(polled)?;
+            self.signals.received.set(self.signals.received.get() + length as u64);
+            if length > 0 {
+                self.judge_held();
+            }
+            return Poll::Ready(Ok(length == 0));
+        }
+        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_LIMIT)));
+        ready!(timer.as_mut().poll(context));
+        self.reject(Violation::HeadTimeout);
+        Poll::Ready(Ok(false))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.show(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            match this.signals.violation.get() {
+                Some(violation) if violation.is_in_body() => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation.details())));
+                }
+                // Nothing more is read. Not the end of the stream either: that would read as "the client went away"
+                // and cancel the answer. The connection goes on by writing the answer, and closes after it.
+                Some(_) => return Poll::Pending,
+                None => {}
+            }
+            if !this.held.is_empty() {
+                if ready!(this.poll_held(context))? {
+                    this.signals.ended.set(true);
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let start = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            let length = buffer.filled().len() - start;
+            if length == 0 {
+                this.signals.ended.set(true);
+                return Poll::Ready(Ok(()));
+            }
+            this.signals.received.set(this.signals.received.get() + length as u64);
+            this.judge_in_place(buffer, start);
+            if buffer.filled().len() > start {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.signals.sent.set(self.signals.sent.get() + written as u64);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.signals.sent.set(self.signals.sent.get() + written as u64);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

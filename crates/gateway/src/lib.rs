@@ -1,0 +1,2 @@
+//! HTTP data plane: ingress by routes and egress listeners.
+pub mod guard;

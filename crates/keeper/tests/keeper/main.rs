@@ -1,0 +1,5 @@
+//! The keeper and its journal with real processes.
+
+mod journal;
+mod life;
+mod support;

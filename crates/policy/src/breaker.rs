@@ -1,0 +1,401 @@
+//! A circuit breaker for an edge with a single endpoint.
+//!
+//! **Problem.** When the only endpoint is down, every call to it costs its caller a timeout and the endpoint
+//! its recovery. The breaker answers at once instead, and finds out with a few probes when that may end.
+//!
+//! **Model.** *Closed* lets everything pass and counts. It opens on a run of failures with no success in
+//! between for `quiet` (an outage), on a failure rate (partial failure), or on a rate of slow calls. *Open*
+//! rejects until its wait is over. *Half-open* lets a bounded number of probes pass and follows their majority.
+//! *Ramp* lets a share pass that grows evenly to all, because a backend that answers three probes need not bear
+//! full load; a relapse opens again. Each opening that does not follow a full ramp doubles the wait.
+//!
+//! Four rules, each the answer to a breaker that was wrong:
+//! - A [`Permit`] carries the **generation** it was given in, and every transition begins another one: a call
+//!   let in before an outage does not close the circuit during it.
+//! - A probe has a **place** and a time limit: of 64 callers at the end of a wait, three pass; one that never
+//!   returns counts as failed, so that the circuit cannot stay half-open for ever.
+//! - Giving a call up is an **outcome**: slow when it took long enough, otherwise nothing; callers that time
+//!   out outside the breaker do not blind it. A cancelled probe gives its place back and decides nothing.
+//! - Windows are exact: what it takes to open does not depend on how long things went well.
+//!
+//! Rates are looked at only when a call was bad, so the call that reaches the minimum must itself be bad.
+//!
+//! **Rejected:** a count window (its age depends on traffic); a moving average (a burst can hide an outage);
+//! closing on the first good probe (a backend that fails every other call would flap); a ring over generations
+//! that lets late results count "a little".
+//!
+//! Worked number, with the defaults: 200 calls per second, all failing at once from second 0. After 500 ms
+//! without success the circuit opens; probes follow after 1 s, 2 s, 4 s ... 60 s, each +- 20 %. Three probes
+//! per wait are 3 calls in place of 200 and then 12 000. Back for good, the first second of the ramp admits
+//! about 15 %, the last one 95 %.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::scaled;
+use crate::{Ratio, Rng, Sample, Time, Totals, Window};
+
+mod config;
+mod outcome;
+
+pub use config::{BreakerConfig, PROBES_MAX};
+pub use outcome::{Outcome, Permit, Reason, Rejected, State, Transition};
+
+/// Slices of the sliding window.
+const WINDOW_BUCKETS: usize = 10;
+/// Transitions kept until they are taken; older ones are dropped first.
+pub const TRANSITIONS_MAX: usize = 8;
+/// The share that a ramp begins with: without any traffic there would be nothing to judge it by.
+const RAMP_SHARE_FIRST: f64 = 0.1;
+/// Doublings beyond this one no longer change a wait (2^40 s are longer than any `max_wait`).
+const DOUBLINGS_MAX: u32 = 40;
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Closed,
+    Open { until: Time },
+    HalfOpen(Probes),
+    Ramp { since: Time },
+}
+
+/// The probes of one half-open state.
+#[derive(Clone, Debug, Default)]
+struct Probes {
+    outstanding: Vec<Probe>,
+    good: u32,
+    bad: u32,
+    next_number: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    number: u32,
+    /// When it counts as failed.
+    due: Time,
+}
+
+impl Probes {
+    /// Places taken, by probes under way and by probes that have decided.
+    fn taken(&self) -> u32 {
+        self.outstanding.len() as u32 + self.good + self.bad
+    }
+}
+
+/// The circuit breaker of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    config: BreakerConfig,
+    phase: Phase,
+    generation: u32,
+    window: Window,
+    failures_in_a_row: u32,
+    /// Since when there has been no success: the last one, or the moment observation began.
+    no_success_since: Time,
+    /// Openings since the last full ramp.
+    openings: u32,
+    transitions: VecDeque<Transition>,
+    latest: Time,
+}
+
+impl Breaker {
+    /// A closed circuit that begins to observe at `now`.
+    pub fn new(config: BreakerConfig, now: Time) -> Self {
+        Breaker {
+            phase: Phase::Closed,
+            generation: 0,
+            window: Window::new(config.sliding_window, WINDOW_BUCKETS),
+            failures_in_a_row: 0,
+            no_success_since: now,
+            openings: 0,
+            transitions: VecDeque::new(),
+            latest: now,
+            config,
+        }
+    }
+
+    /// Asks for the right to make one call.
+    pub fn admit(&mut self, now: Time, rng: &mut Rng) -> Result<Permit, Rejected> {
+        let now = self.advance(now, rng);
+        let places = self.config.permitted_number_of_calls_in_half_open_state;
+        let soon = self.config.wait_duration_in_open_state;
+        match &mut self.phase {
+            Phase::Closed => Ok(Permit { generation: self.generation, probe: None }),
+            Phase::Open { until } => Err(Rejected::Open { retry_after: until.saturating_since(now) }),
+            Phase::HalfOpen(probes) if probes.taken() < places => {
+                let number = probes.next_number;
+                probes.next_number += 1;
+                probes.outstanding.push(Probe { number, due: now + self.config.probe_timeout });
+                Ok(Permit { generation: self.generation, probe: Some(number) })
+            }
+            Phase::HalfOpen(probes) => {
+                let due = probes.outstanding.iter().map(|probe| probe.due).min();
+                let retry_after = due.map_or(soon, |due| due.saturating_since(now).min(soon));
+                Err(Rejected::ProbesBusy { retry_after })
+            }
+            Phase::Ramp { since } => {
+                let ramped = now.saturating_since(*since);
+                if rng.chance(ramp_share(ramped, self.config.recovery_ramp).get()) {
+                    return Ok(Permit { generation: self.generation, probe: None });
+                }
+                let left = self.config.recovery_ramp.saturating_sub(ramped);
+                Err(Rejected::Ramping { retry_after: left.min(soon) })
+            }
+        }
+    }
+
+    /// Reports what became of a call. A permit of another generation changes nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is worth one report, so it is taken away")]
+    pub fn complete(&mut self, now: Time, rng: &mut Rng, permit: Permit, outcome: Outcome) {
+        let now = self.advance(now, rng);
+        if permit.generation != self.generation {
+            return;
+        }
+        match permit.probe {
+            Some(number) => self.complete_probe(now, rng, number, outcome),
+            None => self.complete_call(now, rng, outcome),
+        }
+        self.check_in_debug();
+    }
+
+    /// Does what is due by `now`: ends a wait, fails a probe that did not return, finishes a ramp.
+    pub fn on_timer(&mut self, now: Time, rng: &mut Rng) {
+        self.advance(now, rng);
+    }
+
+    /// When [`Breaker::on_timer`] has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Closed => None,
+            Phase::Open { until } => Some(*until),
+            Phase::HalfOpen(probes) => probes.outstanding.iter().map(|probe| probe.due).min(),
+            Phase::Ramp { since } => Some(*since + self.config.recovery_ramp),
+        }
+    }
+
+    /// The state as of `now`.
+    pub fn state(&self, now: Time) -> State {
+        let now = now.max(self.latest);
+        match &self.phase {
+            Phase::Closed => State::Closed,
+            Phase::Open { until } if *until <= now => State::HalfOpen,
+            Phase::Open { until } => State::Open { until: *until },
+            Phase::HalfOpen(_) => State::HalfOpen,
+            Phase::Ramp { since } => {
+                let ramped = now.saturating_since(*since);
+                if ramped >= self.config.recovery_ramp {
+                    return State::Closed;
+                }
+                State::Ramp { share: ramp_share(ramped, self.config.recovery_ramp) }
+            }
+        }
+    }
+
+    /// The number of the present state; every transition begins another one.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// What the window holds at `now`.
+    pub fn totals(&self, now: Time) -> Totals {
+        self.window.totals(now)
+    }
+
+    /// The oldest transition that was not taken yet.
+    pub fn take_transition(&mut self) -> Option<Transition> {
+        self.transitions.pop_front()
+    }
+
+    /// Closes the circuit and forgets everything; calls under way no longer count.
+    pub fn reset(&mut self, now: Time) {
+        let now = self.latest.max(now);
+        self.latest = now;
+        self.openings = 0;
+        self.enter(now, Phase::Closed, Reason::Reset);
+    }
+
+    /// Panics when the state contradicts itself.
+    pub fn check_invariants(&self) {
+        assert!(self.transitions.len() <= TRANSITIONS_MAX, "more transitions kept than allowed");
+        assert!(self.no_success_since <= self.latest, "a success in the future");
+        match &self.phase {
+            Phase::Closed => assert_eq!(self.openings, 0, "closed without a full ramp"),
+            Phase::Open { until } => {
+                let longest = scaled(self.config.max_wait, 1.0 + self.config.wait_jitter);
+                assert!(self.openings > 0, "open without having opened");
+                assert!(*until <= self.latest.after(longest), "a wait that is too long");
+            }
+            Phase::HalfOpen(probes) => {
+                let places = self.config.permitted_number_of_calls_in_half_open_state;
+                assert!(probes.taken() <= places, "more probes than places");
+                assert_eq!(verdict(probes, places), None, "decided, and still half-open");
+                assert!(probes.outstanding.iter().all(|probe| probe.due > self.latest), "an overdue probe");
+            }
+            Phase::Ramp { since } => assert!(*since <= self.latest, "a ramp that begins in the future"),
+        }
+    }
+
+    fn check_in_debug(&self) {
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// Does what is due and returns the moment it is, which never lies before an earlier one.
+    fn advance(&mut self, now: Time, rng: &mut Rng) -> Time {
+        let now = self.latest.max(now);
+        self.latest = now;
+        match &mut self.phase {
+            Phase::Open { until } if *until <= now => {
+                self.enter(now, Phase::HalfOpen(Probes::default()), Reason::WaitOver);
+            }
+            Phase::HalfOpen(probes) => {
+                let before = probes.outstanding.len();
+                probes.outstanding.retain(|probe| probe.due > now);
+                probes.bad += (before - probes.outstanding.len()) as u32;
+                self.follow_majority(now, rng);
+            }
+            Phase::Ramp { since } if now.saturating_since(*since) >= self.config.recovery_ramp => {
+                self.openings = 0;
+                self.enter(now, Phase::Closed, Reason::RampFinished);
+            }
+            Phase::Closed | Phase::Open { .. } | Phase::Ramp { .. } => {}
+        }
+        self.check_in_debug();
+        now
+    }
+
+    fn complete_probe(&mut self, now: Time, rng: &mut Rng, number: u32, outcome: Outcome) {
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        let Some(place) = probes.outstanding.iter().position(|probe| probe.number == number) else {
+            return; // It timed out, and was counted then.
+        };
+        probes.outstanding.swap_remove(place);
+        match outcome {
+            Outcome::Success { elapsed } if !self.config.is_slow(elapsed) => probes.good += 1,
+            Outcome::Success { .. } | Outcome::Failure { .. } => probes.bad += 1,
+            Outcome::Cancelled { elapsed } if self.config.is_slow(elapsed) => probes.bad += 1,
+            Outcome::Ignored | Outcome::Cancelled { .. } => {}
+        }
+        self.follow_majority(now, rng);
+    }
+
+    fn complete_call(&mut self, now: Time, rng: &mut Rng, outcome: Outcome) {
+        let Some(sample) = sample_of(&self.config, outcome) else { return };
+        self.window.record(now, sample);
+        match sample {
+            Sample::Ok | Sample::SlowOk => {
+                self.failures_in_a_row = 0;
+                self.no_success_since = now;
+            }
+            Sample::Failed | Sample::SlowFailed => {
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+            }
+            Sample::Abandoned => {}
+        }
+        if sample != Sample::Ok
+            && let Some(reason) = self.reason_to_open(now)
+        {
+            self.open(now, rng, reason);
+        }
+    }
+
+    fn reason_to_open(&self, now: Time) -> Option<Reason> {
+        let failures = self.failures_in_a_row;
+        let quiet = now.saturating_since(self.no_success_since) >= self.config.quiet;
+        if failures >= self.config.consecutive_failures && quiet {
+            return Some(Reason::ConsecutiveFailures { failures });
+        }
+        let totals = self.window.totals(now);
+        let calls = totals.calls();
+        if calls < u64::from(self.config.minimum_number_of_calls) {
+            return None;
+        }
+        if Ratio::of(totals.failed, calls).get() >= self.config.failure_rate_threshold {
+            return Some(Reason::FailureRate { failed: totals.failed, calls });
+        }
+        let slow_rate = Ratio::of(totals.slow, calls).get();
+        let slow =
+            self.config.slow_call_duration.is_some() && slow_rate >= self.config.slow_call_rate_threshold;
+        slow.then_some(Reason::SlowCallRate { slow: totals.slow, calls })
+    }
+
+    fn follow_majority(&mut self, now: Time, rng: &mut Rng) {
+        let Phase::HalfOpen(probes) = &self.phase else { return };
+        match verdict(probes, self.config.permitted_number_of_calls_in_half_open_state) {
+            None => {}
+            Some(Reason::ProbesPassed) if self.config.recovery_ramp.is_zero() => {
+                self.openings = 0;
+                self.enter(now, Phase::Closed, Reason::ProbesPassed);
+            }
+            Some(Reason::ProbesPassed) => self.enter(now, Phase::Ramp { since: now }, Reason::ProbesPassed),
+            Some(reason) => self.open(now, rng, reason),
+        }
+    }
+
+    fn open(&mut self, now: Time, rng: &mut Rng, reason: Reason) {
+        let doublings = self.openings.min(DOUBLINGS_MAX);
+        let doubled = scaled(self.config.wait_duration_in_open_state, (1_u64 << doublings) as f64);
+        let wait = rng.jitter(doubled.min(self.config.max_wait), self.config.wait_jitter);
+        self.openings = self.openings.saturating_add(1);
+        self.enter(now, Phase::Open { until: now + wait }, reason);
+    }
+
+    fn enter(&mut self, now: Time, phase: Phase, reason: Reason) {
+        let from = self.state_entered();
+        self.phase = phase;
+        self.generation = self.generation.wrapping_add(1);
+        // The end of a ramp changes how much passes, not what was seen: its evidence stays.
+        if reason != Reason::RampFinished {
+            self.window.clear();
+            self.failures_in_a_row = 0;
+            self.no_success_since = now;
+        }
+        if self.transitions.len() == TRANSITIONS_MAX {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(Transition { from, to: self.state_entered(), reason, at: now });
+    }
+
+    /// The phase as people see it; a ramp by the share it has at the latest moment.
+    fn state_entered(&self) -> State {
+        match &self.phase {
+            Phase::Closed => State::Closed,
+            Phase::Open { until } => State::Open { until: *until },
+            Phase::HalfOpen(_) => State::HalfOpen,
+            Phase::Ramp { since } => {
+                let ramped = self.latest.saturating_since(*since);
+                State::Ramp { share: ramp_share(ramped, self.config.recovery_ramp) }
+            }
+        }
+    }
+}
+
+/// How a call counts in the window; `None` when it does not.
+fn sample_of(config: &BreakerConfig, outcome: Outcome) -> Option<Sample> {
+    match outcome {
+        Outcome::Success { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowOk),
+        Outcome::Success { .. } => Some(Sample::Ok),
+        Outcome::Failure { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowFailed),
+        Outcome::Failure { .. } => Some(Sample::Failed),
+        Outcome::Cancelled { elapsed } if config.is_slow(elapsed) => Some(Sample::Abandoned),
+        Outcome::Cancelled { .. } | Outcome::Ignored => None,
+    }
+}
+
+/// What the probes say: a majority of the places good, or none possible any more, or not decided.
+fn verdict(probes: &Probes, places: u32) -> Option<Reason> {
+    let majority = places / 2 + 1;
+    if probes.good >= majority {
+        Some(Reason::ProbesPassed)
+    } else if probes.bad > places - majority {
+        Some(Reason::ProbesFailed)
+    } else {
+        None
+    }
+}
+
+/// The probability of passing after `ramped` of a ramp: from [`RAMP_SHARE_FIRST`] evenly up to one.
+fn ramp_share(ramped: Duration, ramp: Duration) -> Ratio {
+    let progress = Ratio::clamped(ramped.as_secs_f64() / ramp.as_secs_f64()).get();
+    Ratio::clamped(RAMP_SHARE_FIRST + (1.0 - RAMP_SHARE_FIRST) * progress)
+}

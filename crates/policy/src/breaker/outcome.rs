@@ -1,0 +1,145 @@
+//! The words in which a breaker and its caller talk: what goes in, what comes out, what people see.
+
+use std::time::Duration;
+
+use crate::{Ratio, Time};
+
+/// The right to make one call. Give it back with [`complete`](super::Breaker::complete), whatever becomes of the call.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit that is not completed holds a probe's place until it times out"]
+pub struct Permit {
+    pub(super) generation: u32,
+    /// The probe's number within its half-open state.
+    pub(super) probe: Option<u32>,
+}
+
+impl Permit {
+    /// The generation it was given in.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether the call decides if the circuit closes.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+}
+
+/// Why a call may not be made. Ours, not the backend's: never to be counted as its failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The circuit is open.
+    Open {
+        /// When the first probe is due.
+        retry_after: Duration,
+    },
+    /// Every probe's place is taken.
+    ProbesBusy {
+        /// When a place may be free again, at the latest expected.
+        retry_after: Duration,
+    },
+    /// The circuit is closing, and this call is not in the share that passes.
+    Ramping {
+        /// When a larger share passes.
+        retry_after: Duration,
+    },
+}
+
+impl Rejected {
+    /// When to try again; always more than nothing.
+    pub fn retry_after(&self) -> Duration {
+        match *self {
+            Rejected::Open { retry_after }
+            | Rejected::ProbesBusy { retry_after }
+            | Rejected::Ramping { retry_after } => retry_after,
+        }
+    }
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend answered well.
+    Success {
+        /// How long the call took.
+        elapsed: Duration,
+    },
+    /// The backend failed or timed out.
+    Failure {
+        /// How long the call took.
+        elapsed: Duration,
+    },
+    /// The answer says nothing about the backend's health (a caller's own error).
+    Ignored,
+    /// The caller gave up. Slow if it took long enough, otherwise not counted.
+    Cancelled {
+        /// How long the call had taken by then.
+        elapsed: Duration,
+    },
+}
+
+/// What people see of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    /// Everything passes.
+    Closed,
+    /// Nothing passes.
+    Open {
+        /// When probing begins.
+        until: Time,
+    },
+    /// A few probes pass.
+    HalfOpen,
+    /// A growing share passes.
+    Ramp {
+        /// The probability that a call passes.
+        share: Ratio,
+    },
+}
+
+/// Why a state was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A run of failures without a success in between.
+    ConsecutiveFailures {
+        /// How many.
+        failures: u32,
+    },
+    /// The share of failed calls.
+    FailureRate {
+        /// Failed calls in the window.
+        failed: u64,
+        /// All calls in the window.
+        calls: u64,
+    },
+    /// The share of slow calls.
+    SlowCallRate {
+        /// Slow calls in the window.
+        slow: u64,
+        /// All calls in the window.
+        calls: u64,
+    },
+    /// The wait in the open state is over.
+    WaitOver,
+    /// The majority of probes was good.
+    ProbesPassed,
+    /// No majority of good probes was possible any more.
+    ProbesFailed,
+    /// All traffic has passed again, for long enough.
+    RampFinished,
+    /// Somebody asked for it.
+    Reset,
+}
+
+/// One change of state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transition {
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// When it was noticed.
+    pub at: Time,
+}

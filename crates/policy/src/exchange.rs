@@ -1,0 +1,253 @@
+//! `Exchange`: one client request on the server side. May it be served, how safely, until when, and what is said instead.
+//!
+//! **Problem.** The same questions stand before every call: is sending it twice harmless, is the key there that makes it
+//! so, how much time is left, and what does the client hear when the call failed. Answered in the proxy's code they
+//! differ from route to route; answered here they are one table.
+//!
+//! **Model.** `admit` turns a request's head into a [`Safety`] and a deadline, or a refusal; `on_failure` walks the
+//! degradation ladder and ends in a typed problem: 502 when they failed, 503 when it is us, 504 when a timer fired.
+//!
+//! **Deadlines on the wire** are relative, only ever shorten, and count only from trusted peers: a wall-clock deadline is
+//! wrong wherever a clock is, and a client's header must not raise a limit.
+
+use std::time::Duration;
+
+use crate::call::{Failure, FailureKind, RETRY_AFTER_DEFAULT, Safety};
+use crate::time::Time;
+
+/// What the plan says about a route or an egress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExchangeConfig {
+    /// Unsafe requests must carry an idempotency key that the backend honours.
+    pub keyed: bool,
+    /// The longest a response head may take.
+    pub total_timeout: Duration,
+    /// Rungs of the degradation ladder.
+    pub degrade_steps: usize,
+}
+
+/// What RFC 9110 §9.2 says about a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodKind {
+    /// Safe or idempotent: GET, HEAD, OPTIONS, TRACE, PUT, DELETE.
+    Idempotent,
+    /// Everything else.
+    Other,
+}
+
+impl MethodKind {
+    /// Classifies a method by its name.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::Idempotent,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The request's idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// There is none.
+    Missing,
+    /// There is one, and it is well-formed.
+    Valid,
+    /// There is one that cannot be used: empty, too long, several, or with odd characters.
+    Invalid,
+}
+
+/// The longest idempotency key, in characters.
+pub const MAX_KEY_CHARS: usize = 255;
+
+impl Key {
+    /// Judges a header's value, bare or as a quoted string.
+    pub fn of(value: &[u8]) -> Self {
+        let bare = match value {
+            [b'"', inner @ .., b'"'] => inner,
+            _ => value,
+        };
+        let visible = bare.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e));
+        if bare.is_empty() || bare.len() > MAX_KEY_CHARS || !visible { Self::Invalid } else { Self::Valid }
+    }
+}
+
+/// What the policy needs to know of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Its method.
+    pub method: MethodKind,
+    /// Its idempotency key.
+    pub key: Key,
+    /// The time left according to a trusted peer.
+    pub time_left: Option<Duration>,
+}
+
+/// Whether a request is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Make a call.
+    Call {
+        /// How it may be sent again.
+        safety: Safety,
+        /// When the response head must be there.
+        deadline: Time,
+    },
+    /// Say no.
+    Refuse(Refusal),
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: the route requires an idempotency key.
+    KeyMissing,
+    /// 400: the key cannot be used.
+    KeyInvalid,
+    /// 504: the peer's deadline has passed.
+    DeadlinePassed,
+}
+
+/// What the client hears when the call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// This rung of the ladder.
+    Degrade(usize),
+    /// A problem with this status.
+    Problem {
+        /// 400, 502, 503 or 504.
+        status: u16,
+        /// When to try again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// One client request.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    config: ExchangeConfig,
+}
+
+impl Exchange {
+    /// An exchange on a route or egress with this configuration.
+    pub fn new(config: ExchangeConfig) -> Self {
+        Self { config }
+    }
+
+    /// Judges the request's head.
+    pub fn admit(&self, now: Time, head: &RequestHead) -> Admission {
+        let safety = match (head.method, self.config.keyed, head.key) {
+            (MethodKind::Idempotent, ..) => Safety::Safe,
+            (MethodKind::Other, true, Key::Valid) => Safety::Keyed,
+            (MethodKind::Other, true, Key::Missing) => return Admission::Refuse(Refusal::KeyMissing),
+            (MethodKind::Other, true, Key::Invalid) => return Admission::Refuse(Refusal::KeyInvalid),
+            // A key that the backend was not said to honour makes nothing safe.
+            (MethodKind::Other, false, _) => Safety::Unsafe,
+        };
+        let limit = self.config.total_timeout;
+        let time_left = head.time_left.map_or(limit, |left| left.min(limit));
+        if time_left.is_zero() {
+            return Admission::Refuse(Refusal::DeadlinePassed);
+        }
+        Admission::Call { safety, deadline: now.after(time_left) }
+    }
+
+    /// What to say when the call failed.
+    pub fn on_failure(&self, failure: &Failure) -> Answer {
+        // Whoever does not know whether the ticket was bought must not be told something soothing.
+        let may_degrade = !failure.outcome_unknown && failure.kind != FailureKind::RequestBody;
+        if may_degrade && self.config.degrade_steps > 0 {
+            return Answer::Degrade(0);
+        }
+        let retry_after = match failure.kind {
+            FailureKind::NoEndpoint | FailureKind::BreakerOpen => {
+                failure.retry_after.or(Some(RETRY_AFTER_DEFAULT))
+            }
+            _ => failure.retry_after,
+        };
+        Answer::Problem { status: failure.kind.status(), retry_after }
+    }
+}
+
+impl FailureKind {
+    /// 502: they failed; 503: we did not send it; 504: a timer of ours fired; 400: the client's body failed.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NoEndpoint | Self::BreakerOpen => 503,
+            Self::Connect | Self::Reset | Self::Protocol => 502,
+            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
+            Self::RequestBody => 400,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: ExchangeConfig =
+        ExchangeConfig { keyed: true, total_timeout: Duration::from_secs(15), degrade_steps: 0 };
+
+    fn admit(config: ExchangeConfig, method: &str, key: Key, time_left: Option<Duration>) -> Admission {
+        let head = RequestHead { method: MethodKind::of(method), key, time_left };
+        Exchange::new(config).admit(Time::from_millis(1000), &head)
+    }
+
+    #[test]
+    fn safety_follows_from_method_route_and_key() {
+        let unkeyed = ExchangeConfig { keyed: false, ..CONFIG };
+        let safety = |config, method, key| match admit(config, method, key, None) {
+            Admission::Call { safety, .. } => Ok(safety),
+            Admission::Refuse(refusal) => Err(refusal),
+        };
+        let cases = [
+            (CONFIG, "GET", Key::Missing, Ok(Safety::Safe)),
+            (CONFIG, "DELETE", Key::Invalid, Ok(Safety::Safe)),
+            (CONFIG, "POST", Key::Valid, Ok(Safety::Keyed)),
+            (CONFIG, "POST", Key::Missing, Err(Refusal::KeyMissing)),
+            (CONFIG, "PATCH", Key::Invalid, Err(Refusal::KeyInvalid)),
+            (unkeyed, "POST", Key::Valid, Ok(Safety::Unsafe)),
+            (unkeyed, "LOCK", Key::Missing, Ok(Safety::Unsafe)),
+        ];
+        for (config, method, key, expected) in cases {
+            assert_eq!(safety(config, method, key), expected, "{method} {key:?}");
+        }
+    }
+
+    #[test]
+    fn a_wire_deadline_only_shortens() {
+        let deadline = |left| match admit(CONFIG, "GET", Key::Missing, left) {
+            Admission::Call { deadline, .. } => Some(deadline.as_nanos() / 1_000_000),
+            Admission::Refuse(_) => None,
+        };
+        assert_eq!(deadline(None), Some(16_000));
+        assert_eq!(deadline(Some(Duration::from_secs(99))), Some(16_000));
+        assert_eq!(deadline(Some(Duration::from_millis(250))), Some(1_250));
+        assert_eq!(deadline(Some(Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn keys_are_judged_bare_and_quoted() {
+        let long = [b'a'; MAX_KEY_CHARS + 1];
+        let cases: [(&[u8], Key); 7] = [
+            (b"abc-1", Key::Valid),
+            (b"\"abc-1\"", Key::Valid),
+            (b"", Key::Invalid),
+            (b"\"\"", Key::Invalid),
+            (b"a b", Key::Invalid),
+            (b"\xff", Key::Invalid),
+            (&long, Key::Invalid),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(Key::of(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_never_degraded() {
+        let exchange = Exchange::new(ExchangeConfig { degrade_steps: 1, ..CONFIG });
+        let failure =
+            |outcome_unknown| Failure { kind: FailureKind::Reset, retry_after: None, outcome_unknown };
+        assert_eq!(exchange.on_failure(&failure(false)), Answer::Degrade(0));
+        assert_eq!(exchange.on_failure(&failure(true)), Answer::Problem { status: 502, retry_after: None });
+    }
+}

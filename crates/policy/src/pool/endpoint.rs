@@ -1,0 +1,398 @@
+//! One endpoint as its pool sees it.
+
+use std::time::Duration;
+
+use crate::breaker::{self, Breaker};
+use crate::call::Class;
+use crate::ejection::{EjectReason, Ejection, EjectionConfig, EjectionState, Verdict};
+use crate::latency::Ewma;
+use crate::pool::{Guard, PoolConfig, entry_words};
+use crate::rng::Rng;
+use crate::time::Time;
+
+/// Names an endpoint within its pool; never reused, so a restarted process is a new identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointKey(pub u32);
+
+/// How the endpoint stands, for `status` and metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointView {
+    /// Which endpoint.
+    pub endpoint: EndpointKey,
+    /// Probes say it is ready.
+    pub ready: bool,
+    /// `available`, `unready`, `ejected`, `readmitting`, `open`, `half_open`, `ramp`.
+    pub state: &'static str,
+    /// Why, in words; empty when available.
+    pub reason: &'static str,
+    /// Attempts in flight, streaming bodies included.
+    pub in_flight: u32,
+}
+
+/// The right to make one attempt at one endpoint, and what its outcome will be counted under.
+#[derive(Debug)]
+pub struct Permit {
+    pub(crate) endpoint: EndpointKey,
+    pub(crate) lane: usize,
+    pub(crate) started: Time,
+    pub(crate) readmission: bool,
+    /// Charged to the retry budget, which wants to know when it ends.
+    pub(crate) budgeted: bool,
+    generation: u32,
+    breaker: Option<breaker::Permit>,
+    /// No byte of the response so far.
+    waiting: bool,
+}
+
+/// A breaker's change of state, in words.
+pub(super) struct BreakerChange {
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// Whether an attempt would be let in, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Open,
+    Unready(&'static str),
+    Refused,
+    Ejected(&'static str),
+    Readmitting,
+    Breaker(&'static str, &'static str),
+}
+
+#[derive(Debug)]
+enum State {
+    Ejection(Ejection),
+    Breaker(Box<Breaker>),
+    Off,
+}
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) key: EndpointKey,
+    pub(super) zone: u16,
+    pub(super) ready: bool,
+    pub(super) in_flight: u32,
+    /// Attempts in flight without a byte of response.
+    pub(super) waiting: u32,
+    pub(super) last_byte: Time,
+    pub(super) refused_until: Option<Time>,
+    unready_reason: &'static str,
+    ejected_reason: &'static str,
+    latency: Vec<Ewma>,
+    state: State,
+}
+
+impl Endpoint {
+    pub(super) fn new(now: Time, key: EndpointKey, zone: u16, config: &PoolConfig) -> Self {
+        let state = match &config.guard {
+            Guard::Ejection(_) => State::Ejection(Ejection::new(now)),
+            Guard::Breaker(config) => State::Breaker(Box::new(Breaker::new(*config, now))),
+            Guard::Off => State::Off,
+        };
+        Self {
+            key,
+            zone,
+            ready: false,
+            in_flight: 0,
+            waiting: 0,
+            last_byte: now,
+            refused_until: None,
+            unready_reason: "no probe has passed yet",
+            ejected_reason: "",
+            latency: vec![Ewma::default(); config.lanes.max(1)],
+            state,
+        }
+    }
+
+    pub(super) fn set_ready(&mut self, ready: bool, reason: &'static str) {
+        self.ready = ready;
+        self.unready_reason = reason;
+        self.refused_until = None;
+    }
+
+    /// True when re-admission begins.
+    pub(super) fn on_timer(&mut self, now: Time) -> bool {
+        if self.refused_until.is_some_and(|until| now >= until) {
+            self.refused_until = None;
+        }
+        match &mut self.state {
+            State::Ejection(ejection) => ejection.on_timer(now),
+            State::Breaker(_) | State::Off => false,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let ejection = match &self.state {
+            State::Ejection(ejection) => ejection.next_deadline(),
+            State::Breaker(_) | State::Off => None,
+        };
+        [ejection, self.refused_until].into_iter().flatten().min()
+    }
+
+    pub(super) fn reset(&mut self, now: Time) {
+        self.refused_until = None;
+        match &mut self.state {
+            State::Ejection(ejection) => ejection.reset(now),
+            State::Breaker(breaker) => breaker.reset(now),
+            State::Off => {}
+        }
+    }
+
+    /// Whether ordinary attempts are let in. An open breaker counts as open: it answers for itself in `admit`.
+    pub(super) fn is_open(&self, now: Time, panic: bool) -> bool {
+        match self.entry(now) {
+            Entry::Open | Entry::Breaker(..) => true,
+            Entry::Ejected(_) => panic && !self.is_stalled_out(),
+            Entry::Readmitting => panic,
+            Entry::Unready(_) | Entry::Refused => false,
+        }
+    }
+
+    /// True while it has not failed lately.
+    pub(super) fn is_well(&self) -> bool {
+        match &self.state {
+            State::Ejection(ejection) => ejection.failures_in_row() == 0,
+            State::Breaker(_) | State::Off => true,
+        }
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        matches!(&self.state, State::Ejection(ejection) if ejection.state() != EjectionState::In)
+    }
+
+    pub(super) fn is_stalled_out(&self) -> bool {
+        let State::Ejection(ejection) = &self.state else { return false };
+        matches!(ejection.state(), EjectionState::Out { stalled: true, .. })
+    }
+
+    pub(super) fn latency(&self, lane: usize, now: Time) -> Option<f64> {
+        self.latency.get(lane)?.value(now).map(|value| value.as_secs_f64())
+    }
+
+    /// The lower the better.
+    pub(super) fn score(&self, lane: usize, now: Time, unknown: f64) -> f64 {
+        self.latency(lane, now).unwrap_or(unknown) * f64::from(self.in_flight + 1)
+    }
+
+    /// Takes the re-admission place, if there is one and probes agree.
+    pub(super) fn try_readmission(&mut self, now: Time) -> bool {
+        let reachable = self.ready && self.refused_until.is_none_or(|until| now >= until);
+        match &mut self.state {
+            State::Ejection(ejection) if reachable => ejection.try_readmission(),
+            _ => false,
+        }
+    }
+
+    /// A permit, or when to try again (breaker).
+    pub(super) fn admit(&mut self, now: Time, rng: &mut Rng, lane: usize) -> Result<Permit, Duration> {
+        let (generation, readmission, breaker) = match &mut self.state {
+            State::Ejection(ejection) => {
+                let readmission = matches!(ejection.state(), EjectionState::Readmitting { trying: true, .. });
+                (ejection.generation(), readmission, None)
+            }
+            State::Breaker(breaker) => {
+                let permit = breaker.admit(now, rng).map_err(|rejected| rejected.retry_after())?;
+                (permit.generation(), false, Some(permit))
+            }
+            State::Off => (0, false, None),
+        };
+        self.in_flight += 1;
+        self.waiting += 1;
+        Ok(Permit {
+            endpoint: self.key,
+            lane,
+            started: now,
+            readmission,
+            budgeted: false,
+            generation,
+            breaker,
+            waiting: true,
+        })
+    }
+
+    pub(super) fn on_head(
+        &mut self,
+        now: Time,
+        rng: &mut Rng,
+        permit: &mut Permit,
+        answer: Answer,
+        config: &PoolConfig,
+    ) -> Verdict {
+        let elapsed = now.saturating_since(permit.started);
+        self.last_byte = now;
+        self.no_longer_waiting(permit);
+        let failed = answer.class.is_failure() || answer.too_slow;
+        if !answer.class.is_failure() {
+            self.sample(permit.lane, now, elapsed);
+        }
+        let outcome = match answer.class {
+            Class::Throttled => breaker::Outcome::Ignored,
+            class if class.is_failure() => breaker::Outcome::Failure { elapsed },
+            _ => breaker::Outcome::Success { elapsed },
+        };
+        self.complete_breaker(now, rng, permit, outcome);
+        match (&mut self.state, &config.guard) {
+            (State::Ejection(ejection), Guard::Ejection(config)) if failed => {
+                ejection.on_failure(permit.generation, config)
+            }
+            (State::Ejection(ejection), Guard::Ejection(config)) => {
+                ejection.on_success(now, permit.generation, config)
+            }
+            _ => Verdict::Keep,
+        }
+    }
+
+    pub(super) fn on_failed(
+        &mut self,
+        now: Time,
+        rng: &mut Rng,
+        permit: &mut Permit,
+        config: &PoolConfig,
+    ) -> Verdict {
+        let elapsed = now.saturating_since(permit.started);
+        self.no_longer_waiting(permit);
+        self.censored_sample(permit.lane, now, elapsed);
+        self.complete_breaker(now, rng, permit, breaker::Outcome::Failure { elapsed });
+        match (&mut self.state, &config.guard) {
+            (State::Ejection(ejection), Guard::Ejection(config)) => {
+                ejection.on_failure(permit.generation, config)
+            }
+            _ => Verdict::Keep,
+        }
+    }
+
+    pub(super) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit) {
+        if !permit.waiting {
+            return;
+        }
+        let elapsed = now.saturating_since(permit.started);
+        self.no_longer_waiting(permit);
+        self.censored_sample(permit.lane, now, elapsed);
+        self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });
+        if let State::Ejection(ejection) = &mut self.state {
+            ejection.on_cancelled(permit.generation);
+        }
+    }
+
+    /// The attempt is over; a committed body that broke off is one more failure.
+    pub(super) fn release(&mut self, permit: &Permit, broken: bool, config: &PoolConfig) -> Verdict {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match (&mut self.state, &config.guard) {
+            (State::Ejection(ejection), Guard::Ejection(config)) if broken => {
+                ejection.on_failure(permit.generation, config)
+            }
+            _ => Verdict::Keep,
+        }
+    }
+
+    pub(super) fn eject(
+        &mut self,
+        now: Time,
+        reason: EjectReason,
+        config: &EjectionConfig,
+    ) -> Option<Duration> {
+        let State::Ejection(ejection) = &mut self.state else { return None };
+        self.ejected_reason = reason.as_str();
+        Some(ejection.eject(now, reason, config))
+    }
+
+    pub(super) fn take_breaker_change(&mut self) -> Option<BreakerChange> {
+        let State::Breaker(breaker) = &mut self.state else { return None };
+        let transition = breaker.take_transition()?;
+        let words = breaker_reason(transition.reason);
+        Some(BreakerChange {
+            from: breaker_state(transition.from),
+            to: breaker_state(transition.to),
+            reason: words,
+        })
+    }
+
+    pub(super) fn view(&self, now: Time) -> EndpointView {
+        let (state, reason) = entry_words(self.entry(now));
+        EndpointView { endpoint: self.key, ready: self.ready, state, reason, in_flight: self.in_flight }
+    }
+
+    fn entry(&self, now: Time) -> Entry {
+        if !self.ready {
+            return Entry::Unready(self.unready_reason);
+        }
+        if self.refused_until.is_some_and(|until| now < until) {
+            return Entry::Refused;
+        }
+        match &self.state {
+            State::Off => Entry::Open,
+            State::Ejection(ejection) => match ejection.state() {
+                EjectionState::In => Entry::Open,
+                EjectionState::Out { .. } => Entry::Ejected(self.ejected_reason),
+                EjectionState::Readmitting { .. } => Entry::Readmitting,
+            },
+            State::Breaker(breaker) => match breaker.state(now) {
+                breaker::State::Closed => Entry::Open,
+                state => Entry::Breaker(breaker_state(state), "the circuit breaker opened"),
+            },
+        }
+    }
+
+    fn no_longer_waiting(&mut self, permit: &mut Permit) {
+        if permit.waiting {
+            permit.waiting = false;
+            self.waiting = self.waiting.saturating_sub(1);
+        }
+    }
+
+    fn complete_breaker(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, outcome: breaker::Outcome) {
+        if let State::Breaker(breaker) = &mut self.state
+            && let Some(permit) = permit.breaker.take()
+        {
+            breaker.complete(now, rng, permit, outcome);
+        }
+    }
+
+    fn sample(&mut self, lane: usize, now: Time, elapsed: Duration) {
+        if let Some(average) = self.latency.get_mut(lane) {
+            average.record(now, elapsed);
+        }
+    }
+
+    /// Who waited this long without an answer proves that answers take at least this long, never that they are fast.
+    fn censored_sample(&mut self, lane: usize, now: Time, elapsed: Duration) {
+        let slower =
+            self.latency.get(lane).and_then(|average| average.value(now)).is_none_or(|known| elapsed > known);
+        if slower {
+            self.sample(lane, now, elapsed);
+        }
+    }
+}
+
+/// A response head, as far as the endpoint is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) class: Class,
+    /// Too slow for a request that was to prove the endpoint well again.
+    pub(super) too_slow: bool,
+}
+
+fn breaker_state(state: breaker::State) -> &'static str {
+    match state {
+        breaker::State::Closed => "closed",
+        breaker::State::Open { .. } => "open",
+        breaker::State::HalfOpen => "half_open",
+        breaker::State::Ramp { .. } => "ramp",
+    }
+}
+
+fn breaker_reason(reason: breaker::Reason) -> &'static str {
+    match reason {
+        breaker::Reason::ConsecutiveFailures { .. } => "failures in a row",
+        breaker::Reason::FailureRate { .. } => "failure rate",
+        breaker::Reason::SlowCallRate { .. } => "slow-call rate",
+        breaker::Reason::WaitOver => "the wait is over",
+        breaker::Reason::ProbesPassed => "a majority of probes passed",
+        breaker::Reason::ProbesFailed => "probes failed",
+        breaker::Reason::RampFinished => "full traffic passed",
+        breaker::Reason::Reset => "reset on request",
+    }
+}

@@ -1,0 +1,237 @@
+//! Calls and a pool under random events: whatever happens, nothing is executed twice that must not be, nothing leaks, and
+//! every bound holds. The model is the list of what was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use seaworthy_policy::call::{AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Safety, Step};
+use seaworthy_policy::pool::{Guard, Pool, PoolConfig};
+use seaworthy_policy::rng::Rng;
+use seaworthy_policy::time::Time;
+use seaworthy_policy::{BreakerConfig, BudgetConfig};
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Start(Safety, bool),
+    Head(usize, Class),
+    Fail(usize, Proof, Cause),
+    Timer,
+    End(usize, bool),
+    Drop(usize),
+    Wait(u64),
+    Health(usize, bool),
+    Replace(usize),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let safety = prop_oneof![Just(Safety::Safe), Just(Safety::Keyed), Just(Safety::Unsafe)];
+    let class = prop_oneof![
+        4 => Just(Class::Answered),
+        1 => Just(Class::Degraded),
+        1 => Just(Class::Throttled),
+        2 => Just(Class::Error),
+        1 => Just(Class::BadGateway),
+        1 => Just(Class::Unavailable),
+    ];
+    let proof = prop_oneof![Just(Proof::NotSent), Just(Proof::Refused), Just(Proof::HeadSent), Just(Proof::BodySent)];
+    let cause = prop_oneof![Just(Cause::Connect), Just(Cause::ConnectTimeout), Just(Cause::Reset), Just(Cause::Protocol)];
+    prop_oneof![
+        6 => (safety, any::<bool>()).prop_map(|(safety, replayable)| Action::Start(safety, replayable)),
+        6 => (any::<usize>(), class).prop_map(|(call, class)| Action::Head(call, class)),
+        4 => (any::<usize>(), proof, cause).prop_map(|(call, proof, cause)| Action::Fail(call, proof, cause)),
+        6 => Just(Action::Timer),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(call, broken)| Action::End(call, broken)),
+        1 => any::<usize>().prop_map(Action::Drop),
+        6 => (0..2_000_u64).prop_map(Action::Wait),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(endpoint, ready)| Action::Health(endpoint, ready)),
+        1 => any::<usize>().prop_map(Action::Replace),
+    ]
+}
+
+/// What the world outside knows of one call.
+struct Client {
+    call: Call,
+    safety: Safety,
+    replayable: bool,
+    /// Attempts under way.
+    open: Vec<u8>,
+    /// Attempts that may have been executed.
+    maybe_executed: usize,
+    committed: bool,
+    over: bool,
+}
+
+struct World {
+    pool: Pool,
+    rng: Rng,
+    now: Time,
+    clients: Vec<Client>,
+    endpoints: Vec<seaworthy_policy::pool::EndpointKey>,
+    extra_attempts: u64,
+    free_attempts: u64,
+}
+
+impl World {
+    fn act(&mut self, index: usize, event: Event) {
+        let mut steps = Vec::new();
+        let client = &mut self.clients[index];
+        client.call.on(self.now, &mut self.rng, &mut self.pool, event, &mut steps);
+        for step in steps {
+            match step {
+                Step::Attempt { attempt, kind, .. } => {
+                    assert!(!client.over && !client.committed, "nothing is sent after the end");
+                    let twice = kind != AttemptKind::First && client.maybe_executed > 0;
+                    assert!(
+                        !twice || (client.safety != Safety::Unsafe && client.replayable),
+                        "a request that may have been executed was sent again"
+                    );
+                    self.extra_attempts += u64::from(kind != AttemptKind::First);
+                    client.open.push(attempt);
+                }
+                Step::Cancel { attempt } => {
+                    assert!(client.open.contains(&attempt), "only what is open is cancelled");
+                    client.open.retain(|open| *open != attempt);
+                    client.maybe_executed += 1;
+                }
+                Step::Commit { attempt } => {
+                    assert_eq!(client.open, [attempt], "all others were cancelled before");
+                    client.committed = true;
+                }
+                Step::Fail(failure) => {
+                    assert!(client.open.is_empty(), "all attempts were cancelled before");
+                    if failure.outcome_unknown {
+                        assert!(client.maybe_executed > 0 && client.safety != Safety::Safe);
+                    }
+                    client.over = true;
+                }
+            }
+        }
+        assert!(client.call.trail().len() <= usize::from(MAX_ATTEMPTS));
+        let waits = client.call.is_parked() || client.call.next_deadline().is_some();
+        assert!(client.over || client.committed || waits, "a live call always has something to wait for");
+    }
+
+    fn waiting(&self, choice: usize) -> Option<(usize, u8)> {
+        let waiting = |client: &Client| !client.committed && !client.open.is_empty();
+        let found: Vec<usize> = (0..self.clients.len()).filter(|index| waiting(&self.clients[*index])).collect();
+        let index = *found.get(choice % found.len().max(1))?;
+        let open = &self.clients[index].open;
+        Some((index, open[choice % open.len()]))
+    }
+
+    fn apply(&mut self, action: Action, config: &Arc<CallConfig>) {
+        match action {
+            Action::Start(safety, replayable) => {
+                let deadline = self.now.after(config.total_timeout);
+                let call = Call::new(config.clone(), 0, safety, replayable, deadline);
+                let open = Vec::new();
+                self.clients.push(Client { call, safety, replayable, open, maybe_executed: 0, committed: false, over: false });
+                self.act(self.clients.len() - 1, Event::Start);
+            }
+            Action::Head(choice, class) => {
+                if let Some((index, attempt)) = self.waiting(choice) {
+                    self.clients[index].maybe_executed += 1;
+                    self.act(index, Event::Head { attempt, class, retry_after: None });
+                }
+            }
+            Action::Fail(choice, proof, cause) => {
+                if let Some((index, attempt)) = self.waiting(choice) {
+                    let proven = matches!(proof, Proof::NotSent | Proof::Refused);
+                    self.clients[index].maybe_executed += usize::from(!proven);
+                    self.free_attempts += u64::from(proven);
+                    self.clients[index].open.retain(|open| *open != attempt);
+                    self.act(index, Event::Failed { attempt, proof, cause });
+                }
+            }
+            Action::Timer => {
+                self.pool.on_timer(self.now);
+                for index in 0..self.clients.len() {
+                    if self.clients[index].call.next_deadline().is_some_and(|at| at <= self.now) {
+                        self.act(index, Event::Timer);
+                    }
+                }
+            }
+            Action::End(choice, broken) => {
+                let done = |client: &Client| client.committed && !client.over;
+                let found: Vec<usize> = (0..self.clients.len()).filter(|index| done(&self.clients[*index])).collect();
+                if let Some(index) = found.get(choice % found.len().max(1)) {
+                    self.act(*index, if broken { Event::BodyFailed } else { Event::BodyEnded });
+                    self.clients[*index].over = true;
+                }
+            }
+            Action::Drop(choice) => {
+                let live: Vec<usize> = (0..self.clients.len()).filter(|index| !self.clients[*index].over).collect();
+                if let Some(index) = live.get(choice % live.len().max(1)) {
+                    self.clients[*index].over = true;
+                    let mut steps = Vec::new();
+                    self.clients[*index].call.on(self.now, &mut self.rng, &mut self.pool, Event::Dropped, &mut steps);
+                }
+            }
+            Action::Wait(ms) => self.now = self.now.after(Duration::from_millis(ms)),
+            Action::Health(choice, ready) => {
+                let key = self.endpoints[choice % self.endpoints.len()];
+                self.pool.on_health(self.now, key, ready, "test");
+            }
+            Action::Replace(choice) => {
+                let index = choice % self.endpoints.len();
+                self.pool.on_removed(self.now, self.endpoints[index], "exited");
+                self.endpoints[index] = self.pool.on_added(self.now, 0);
+                self.pool.on_health(self.now, self.endpoints[index], true, "");
+            }
+        }
+        self.pool.check_invariants();
+        self.pool.take_events();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn calls_keep_their_promises(
+        actions in prop::collection::vec(action(), 1..250),
+        endpoints in 1_usize..5,
+        breaker in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let guard = if breaker && endpoints == 1 {
+            Guard::Breaker(BreakerConfig::default())
+        } else {
+            PoolConfig::default().guard
+        };
+        let budget = BudgetConfig { burst: 5, floor_per_second: 0.0, ..BudgetConfig::default() };
+        let config = Arc::new(CallConfig::default());
+        let mut world = World {
+            pool: Pool::new(PoolConfig { guard, budget, ..PoolConfig::default() }),
+            rng: Rng::seeded(seed),
+            now: Time::from_millis(1),
+            clients: Vec::new(),
+            endpoints: Vec::new(),
+            extra_attempts: 0,
+            free_attempts: 0,
+        };
+        for zone in 0..endpoints {
+            let key = world.pool.on_added(world.now, zone as u16);
+            world.pool.on_health(world.now, key, true, "");
+            world.endpoints.push(key);
+        }
+        for action in actions {
+            world.apply(action, &config);
+        }
+        // Without a floor, extra attempts beyond the burst must have been earned by successes or be free by proof.
+        let earned = world.clients.len() as u64 / 10 + 1;
+        prop_assert!(world.extra_attempts <= 5 + earned + world.free_attempts + MAX_READMISSION_HEDGES);
+        for index in 0..world.clients.len() {
+            if !world.clients[index].over {
+                let mut steps = Vec::new();
+                world.clients[index].call.on(world.now, &mut world.rng, &mut world.pool, Event::Dropped, &mut steps);
+            }
+        }
+        prop_assert!(world.pool.view(world.now).iter().all(|view| view.in_flight == 0), "permits leaked");
+        prop_assert_eq!(world.pool.parked(), 0, "a place to park leaked");
+    }
+}
+
+/// Re-admission requests are hedged without paying; at most one at a time and endpoint.
+const MAX_READMISSION_HEDGES: u64 = 30;

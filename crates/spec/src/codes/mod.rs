@@ -1,0 +1,12 @@
+//! Every code a finding can have, and what `explain CODE` says about it.
+//!
+//! `SW0xx` the text is not the YAML we read, `SW1xx` a key or a value has the wrong shape, `SW2xx` parts of
+//! the spec refer to or contradict each other, `SW3xx` the plan is not what its author hopes.
+
+mod code;
+mod meaning;
+mod paper;
+mod shape;
+mod syntax;
+
+pub use code::{Code, Explanation, explain};

@@ -1,0 +1,14 @@
+//! From the tree of text to typed values: walks the YAML beside the table of keys and reports every value
+//! that does not fit, all of them at once.
+
+mod forms;
+mod hints;
+mod http;
+mod leaf;
+mod value;
+mod walk;
+
+pub(crate) use forms::{show_duration, show_rate, show_share};
+pub(crate) use hints::nearest;
+pub(crate) use value::{Data, Object, Value};
+pub(crate) use walk::decode;

@@ -1,0 +1,426 @@
+//! YAML text to a spanned tree, strictly. The only module that knows which YAML library is used.
+//!
+//! **Problem.** A spec is read by people at night, so what looks like one thing must not mean another: a key
+//! given twice, `no` read as false, a value that stands elsewhere under an anchor. **Model.** The library's
+//! event stream is turned into a tree whose every key and value knows its bytes; what is legal YAML but not
+//! allowed here (duplicate keys, tags, anchors, aliases, merge keys, further documents) is reported and the
+//! reading goes on, so that all of it is told at once. Only an error of syntax ends the reading: what follows
+//! it cannot be trusted. **Rejected:** deserializing into structs directly, which stops at the first error
+//! and loses the places that the rules about meaning need.
+//!
+//! Spans count bytes. The library's offsets count characters and only sometimes bytes; they are converted
+//! here and nowhere else.
+
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScanError, ScalarStyle, Span as Marks, StructureStyle, options};
+
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, quoted};
+use crate::source::{Source, Span};
+
+/// The largest spec that is read, in bytes.
+pub const SIZE_MAX: usize = 1 << 20;
+/// The deepest nesting of lists and mappings.
+pub const DEPTH_MAX: usize = 64;
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) value: NodeValue,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum NodeValue {
+    Scalar(Scalar),
+    Sequence(Vec<Node>),
+    Mapping(Vec<(Name, Node)>),
+    /// Something that was reported already, such as an alias.
+    Invalid,
+}
+
+/// A key, or any other word of the user's, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) text: String,
+    pub(crate) span: Span,
+}
+
+/// A scalar's text and how it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    /// Written without quotes, so its kind follows from its text.
+    pub(crate) plain: bool,
+}
+
+/// The kinds of scalars of the YAML 1.2 core schema, and the booleans that only YAML 1.1 knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScalarKind {
+    Null,
+    Boolean(bool),
+    Integer,
+    Float,
+    OldBoolean,
+    Text,
+}
+
+impl Scalar {
+    pub(crate) fn kind(&self) -> ScalarKind {
+        if !self.plain {
+            return ScalarKind::Text;
+        }
+        match self.text.as_str() {
+            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
+            "true" | "True" | "TRUE" => ScalarKind::Boolean(true),
+            "false" | "False" | "FALSE" => ScalarKind::Boolean(false),
+            "yes" | "Yes" | "YES" | "no" | "No" | "NO" | "on" | "On" | "ON" | "off" | "Off" | "OFF" => {
+                ScalarKind::OldBoolean
+            }
+            text if is_integer(text) => ScalarKind::Integer,
+            text if is_float(text) => ScalarKind::Float,
+            _ => ScalarKind::Text,
+        }
+    }
+}
+
+fn is_integer(text: &str) -> bool {
+    let digits_of = |digits: &str, radix| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    if let Some(octal) = text.strip_prefix("0o") {
+        return digits_of(octal, 8);
+    }
+    if let Some(hex) = text.strip_prefix("0x") {
+        return digits_of(hex, 16);
+    }
+    digits_of(text.strip_prefix(['+', '-']).unwrap_or(text), 10)
+}
+
+fn is_float(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let special = [".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"].contains(&unsigned);
+    let numeric = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        && unsigned.contains(|character: char| character.is_ascii_digit())
+        && unsigned.chars().all(|character| character.is_ascii_digit() || ".eE+-".contains(character));
+    special || (numeric && unsigned.parse::<f64>().is_ok())
+}
+
+/// Reads bytes as they came from disk. The tree is `None` when nothing useful can be said about its content;
+/// then there is at least one diagnostic.
+pub(crate) fn read(name: &str, bytes: &[u8]) -> (Source, Option<Node>, Vec<Diagnostic>) {
+    if bytes.len() > SIZE_MAX {
+        let message = format!("the spec has {} bytes, more than the {SIZE_MAX} that are read", bytes.len());
+        let problem = Diagnostic::new(Code::TooLarge, Span::default(), message)
+            .help("a spec is written by people; check that this is the right file");
+        // The text is left out: nobody needs a snippet of it.
+        return (Source::lossy(name, &[]), None, vec![problem]);
+    }
+    let source = Source::lossy(name, bytes);
+    if let Some(problem) = not_text(&source, bytes) {
+        return (source, None, vec![problem]);
+    }
+    let mut reader = Reader::new(&source);
+    let root = reader.document();
+    let problems = reader.problems;
+    (source, root, problems)
+}
+
+fn not_text(source: &Source, bytes: &[u8]) -> Option<Diagnostic> {
+    let (offset, what) = match std::str::from_utf8(bytes) {
+        Err(error) => (error.valid_up_to(), "is not UTF-8"),
+        Ok(text) => {
+            let strange = |character: char| character.is_control() && !"\t\n\r\u{85}".contains(character);
+            (text.find(strange)?, "is a control character")
+        }
+    };
+    let byte = bytes[offset];
+    let place = source.place(offset);
+    let message = format!("this is not text: byte 0x{byte:02x} {what} (line {}, column {})", place.line, place.column);
+    // No snippet either: control characters have no business on a terminal.
+    Some(
+        Diagnostic::new(Code::NotText, Span::new(offset, offset), message)
+            .without_snippet()
+            .help("a spec is UTF-8 text without control characters; check that this is the right file"),
+    )
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    /// Byte offset of every character; empty when the text is ASCII, where both are the same.
+    offsets: Vec<usize>,
+    problems: Vec<Diagnostic>,
+}
+
+/// Why reading ended early; the diagnostic is already filed.
+struct Stopped;
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a Source) -> Self {
+        let text = source.text();
+        let offsets = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
+        let limit = DEPTH_MAX + 1;
+        let options = options! {
+            emit_comments: false,
+            emit_unresolved_aliases: true,
+            flow_nesting_limit: limit,
+            block_nesting_limit: limit,
+        };
+        Self { source, parser: Parser::new_from_str_with_options(text, options), offsets, problems: Vec::new() }
+    }
+
+    fn document(&mut self) -> Option<Node> {
+        let mut root = None;
+        loop {
+            let Ok(Some((event, marks))) = self.next() else { break };
+            match event {
+                Event::DocumentStart(..) if root.is_some() => {
+                    let span = self.span(marks);
+                    let problem = Diagnostic::new(Code::ManyDocuments, span, "a second document starts here")
+                        .label("only the first one would count")
+                        .help("keep one spec per file");
+                    self.problems.push(problem);
+                    break;
+                }
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd | Event::Comment(..) => {}
+                Event::StreamEnd => break,
+                event => match self.node(event, marks, 0) {
+                    Ok(node) => root = Some(node),
+                    Err(Stopped) => return None,
+                },
+            }
+        }
+        if self.problems.iter().any(|problem| problem.code == Code::Syntax || problem.code == Code::Tab) {
+            return None;
+        }
+        let is_empty = match &root {
+            None => true,
+            Some(Node { value: NodeValue::Scalar(scalar), .. }) => scalar.kind() == ScalarKind::Null,
+            Some(_) => false,
+        };
+        if is_empty && self.problems.is_empty() {
+            let problem = Diagnostic::new(Code::Empty, Span::default(), "the spec is empty")
+                .without_snippet()
+                .help("`seaworthy init` writes one to start from");
+            self.problems.push(problem);
+            return None;
+        }
+        root
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'a>, Marks)>, Stopped> {
+        match self.parser.next_event() {
+            None => Ok(None),
+            Some(Ok(next)) => Ok(Some(next)),
+            Some(Err(error)) => {
+                let problem = self.syntax(&error);
+                self.problems.push(problem);
+                Err(Stopped)
+            }
+        }
+    }
+
+    /// The events between the start of a collection and its end; never `None`, the parser sees to that.
+    fn expect_next(&mut self) -> Result<(Event<'a>, Marks), Stopped> {
+        self.next()?.ok_or(Stopped)
+    }
+
+    fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Node, Stopped> {
+        let span = self.span(marks);
+        if depth > DEPTH_MAX {
+            let problem = Diagnostic::new(Code::TooDeep, span, format!("nested more than {DEPTH_MAX} levels deep"))
+                .label("this level is one too many")
+                .help("the deepest part of a spec needs about ten levels");
+            self.problems.push(problem);
+            return Err(Stopped);
+        }
+        let tagged = match &event {
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(_, anchor, tag)
+            | Event::MappingStart(_, anchor, tag) => {
+                self.refuse_anchor(*anchor, span);
+                tag.is_some()
+            }
+            _ => false,
+        };
+        if tagged {
+            let tag = marks.tag_start.map_or(span, |start| self.word_at(start));
+            self.problems.push(
+                Diagnostic::new(Code::Tag, tag, "tags are not allowed")
+                    .label("a tag changes what the value means")
+                    .help("write the value without it; quotes make text of anything"),
+            );
+        }
+        match event {
+            Event::Scalar(text, style, ..) => {
+                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                Ok(Node { span, value: NodeValue::Scalar(scalar) })
+            }
+            Event::SequenceStart(style, ..) => self.sequence(style, span, depth),
+            Event::MappingStart(style, ..) => self.mapping(style, span, depth),
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                self.problems.push(
+                    Diagnostic::new(Code::Anchor, span, "aliases are not allowed")
+                        .label("the value stands somewhere else")
+                        .help("write the value out; what stands here is what counts"),
+                );
+                Ok(Node { span, value: NodeValue::Invalid })
+            }
+            _ => Ok(Node { span, value: NodeValue::Invalid }),
+        }
+    }
+
+    fn refuse_anchor(&mut self, anchor: usize, span: Span) {
+        if anchor != 0 {
+            // The event does not say where the anchor stands; it is the last `&word` before the value.
+            let before = &self.source.text()[..span.start];
+            let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let place = before[line..].rfind('&').map_or(span, |at| Span::new(line + at, span.start));
+            let text = &self.source.text()[place.start..place.end];
+            let place = Span::new(place.start, place.start + text.trim_end().len());
+            self.problems.push(
+                Diagnostic::new(Code::Anchor, place, "anchors are not allowed")
+                    .label("a value that is used elsewhere")
+                    .help("write the value out wherever it is needed"),
+            );
+        }
+    }
+
+    fn sequence(&mut self, style: StructureStyle, start: Span, depth: usize) -> Result<Node, Stopped> {
+        let mut items: Vec<Node> = Vec::new();
+        loop {
+            let (event, marks) = self.expect_next()?;
+            if matches!(event, Event::SequenceEnd) {
+                let end = items.last().map(|item| item.span);
+                let span = self.collection(style, start, end, marks);
+                return Ok(Node { span, value: NodeValue::Sequence(items) });
+            }
+            items.push(self.node(event, marks, depth + 1)?);
+        }
+    }
+
+    fn mapping(&mut self, style: StructureStyle, start: Span, depth: usize) -> Result<Node, Stopped> {
+        let mut entries: Vec<(Name, Node)> = Vec::new();
+        // Keys seen, by text, so that a large mapping does not cost the square of its size.
+        let mut seen: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
+        loop {
+            let (event, marks) = self.expect_next()?;
+            if matches!(event, Event::MappingEnd) {
+                let end = entries.last().map(|(_, value)| value.span);
+                let span = self.collection(style, start, end, marks);
+                return Ok(Node { span, value: NodeValue::Mapping(entries) });
+            }
+            let key = self.node(event, marks, depth + 1)?;
+            let (event, marks) = self.expect_next()?;
+            let value = self.node(event, marks, depth + 1)?;
+            let Some(name) = self.key(key) else { continue };
+            if let Some(first) = seen.get(&name.text) {
+                let message = format!("the key {} is given twice", quoted(&name.text));
+                self.problems.push(
+                    Diagnostic::new(Code::DuplicateKey, name.span, message)
+                        .label("again here")
+                        .also(*first, "first here")
+                        .help("keep one of them"),
+                );
+                continue;
+            }
+            seen.insert(name.text.clone(), name.span);
+            entries.push((name, value));
+        }
+    }
+
+    fn key(&mut self, node: Node) -> Option<Name> {
+        let NodeValue::Scalar(scalar) = node.value else {
+            if node.value != NodeValue::Invalid {
+                self.problems.push(
+                    Diagnostic::new(Code::KeyNotText, node.span, "a key must be a word")
+                        .label("this is a list or a mapping")
+                        .help("check the braces and the indentation"),
+                );
+            }
+            return None;
+        };
+        if scalar.plain && scalar.text == "<<" {
+            self.problems.push(
+                Diagnostic::new(Code::Anchor, node.span, "merge keys are not allowed")
+                    .label("takes over keys that stand somewhere else")
+                    .help("write the keys out; what stands here is what counts"),
+            );
+            return None;
+        }
+        if scalar.kind() == ScalarKind::OldBoolean {
+            self.problems.push(old_boolean(&scalar.text, node.span));
+            return None;
+        }
+        if scalar.text.is_empty() {
+            self.problems.push(
+                Diagnostic::new(Code::KeyNotText, node.span, "a key must be a word")
+                    .label("there is nothing before the colon"),
+            );
+            return None;
+        }
+        Some(Name { text: scalar.text, span: node.span })
+    }
+
+    /// A flow collection ends at its bracket; a block collection at its last entry, not at the next key below it.
+    fn collection(&self, style: StructureStyle, start: Span, last: Option<Span>, end: Marks) -> Span {
+        match style {
+            StructureStyle::Flow => start.to(self.span(end)),
+            StructureStyle::Block => last.map_or(start, |last| start.to(last)),
+        }
+    }
+
+    fn span(&self, marks: Marks) -> Span {
+        Span::new(self.offset(marks.start), self.offset(marks.end))
+    }
+
+    fn offset(&self, mark: Marker) -> usize {
+        let length = self.source.text().len();
+        let offset = match mark.byte_offset() {
+            Some(bytes) => bytes,
+            None if self.offsets.is_empty() => mark.index(),
+            None => self.offsets.get(mark.index()).copied().unwrap_or(length),
+        };
+        self.source.boundary(offset.min(length))
+    }
+
+    fn word_at(&self, mark: Marker) -> Span {
+        let start = self.offset(mark);
+        let rest = &self.source.text()[start..];
+        Span::new(start, start + rest.find(char::is_whitespace).unwrap_or(rest.len()))
+    }
+
+    fn syntax(&self, error: &ScanError) -> Diagnostic {
+        let text = self.source.text();
+        let offset = self.offset(*error.marker());
+        let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if let Some(tab) = indent.find('\t') {
+            let span = Span::new(line_start + tab, line_start + tab + 1);
+            return Diagnostic::new(Code::Tab, span, "a tab in the indentation")
+                .label("YAML indents with spaces only")
+                .help("replace the tab by spaces");
+        }
+        if matches!(error.kind().to_string().as_str(), text if text.contains("nesting") || text.contains("recursion")) {
+            return Diagnostic::new(
+                Code::TooDeep,
+                Span::new(offset, offset + 1),
+                format!("nested more than {DEPTH_MAX} levels deep"),
+            )
+            .label("this level is one too many")
+            .help("the deepest part of a spec needs about ten levels");
+        }
+        let width = text[offset..].chars().next().filter(|next| *next != '\n').map_or(0, char::len_utf8);
+        Diagnostic::new(Code::Syntax, Span::new(offset, offset + width), format!("not YAML: {}", error.kind()))
+            .label("the reader got lost here")
+            .help("the cause often stands a line above: a missing colon, quote or bracket, or an indentation that changes")
+    }
+}
+
+/// `yes`, `no`, `on` and `off` mean true and false to half of the YAML tools, and text to the others.
+pub(crate) fn old_boolean(text: &str, span: Span) -> Diagnostic {
+    let meant = if ["yes", "on"].contains(&text.to_lowercase().as_str()) { "true" } else { "false" };
+    Diagnostic::new(Code::OldBoolean, span, format!("`{text}` is a boolean in YAML 1.1 and text in YAML 1.2"))
+        .label("means different things to different tools")
+        .help(format!("write `{meant}` for the boolean or `\"{text}\"` for the text"))
+}
