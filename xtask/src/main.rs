@@ -1,2 +1,41 @@
-//! Build, test and bench chores.
-fn main() {}
+//! Build, test and bench chores: `cargo xtask test | tidy | soak NAME | bench NAME`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line chore talks to its caller")]
+
+mod bench;
+mod run;
+mod soak;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test         formatting, lints, rules of the house, all tests: what CI runs
+  tidy         only the rules of the house
+  soak NAME    a long suite in full: kills | ablations | repeat
+  bench NAME   a comparison with peers: gateway
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["test"] => test::run(),
+        ["tidy"] => tidy::run(),
+        ["soak", name] => soak::run(name),
+        ["bench", name, ..] => bench::run(name, &words[2..]),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -34,4 +34,6 @@ pub use engine::{FaultEngine, FaultPorts};
 pub use error::FaultError;
 pub use journal::{Journal, PauseIntent};
 pub use registry::{Applied, Ended, FaultView};
-pub use request::{DEADLINE_MAX, FAULTS_PER_REQUEST_MAX, FaultKind, FaultRequest, FaultSpec, Target, ZoneName};
+pub use request::{
+    DEADLINE_MAX, FAULTS_PER_REQUEST_MAX, FaultKind, FaultRequest, FaultSpec, Target, ZoneName,
+};

@@ -27,12 +27,17 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// Adds an effect for `share` (above 0, at most 1) of the requests; false when there is no room for it.
+    /// One effect for `share` (above 0, at most 1) of the requests.
+    pub(crate) fn one(effect: Effect, share: f64) -> Self {
+        Self { slices: vec![(effect, share)] }
+    }
+
+    /// Adds the effects of another mix; false, and nothing changes, when there is no room for them.
     #[must_use]
-    pub(crate) fn add(&mut self, effect: Effect, share: f64) -> bool {
-        let fits = self.total() + share <= 1.0 + SHARE_TOLERANCE;
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        let fits = self.total() + other.total() <= 1.0 + SHARE_TOLERANCE;
         if fits {
-            self.slices.push((effect, share));
+            self.slices.extend_from_slice(&other.slices);
         }
         fits
     }
@@ -84,7 +89,7 @@ mod tests {
     fn mix(slices: &[(Effect, f64)]) -> Mix {
         let mut mix = Mix::default();
         for (effect, share) in slices {
-            assert!(mix.add(*effect, *share));
+            assert!(mix.merge(&Mix::one(*effect, *share)));
         }
         mix
     }
@@ -121,14 +126,15 @@ mod tests {
     #[test]
     fn shares_beyond_one_do_not_fit() {
         let mut mix = mix(&[(Effect::Swallow, 0.9)]);
-        assert!(!mix.add(Effect::Answer(500), 0.11));
-        assert!(mix.add(Effect::Answer(500), 0.1));
+        assert!(!mix.merge(&Mix::one(Effect::Answer(500), 0.11)));
+        assert!(mix.merge(&Mix::one(Effect::Answer(500), 0.1)));
     }
 
     #[test]
     fn draws_repeat_and_differ() {
         assert_eq!(draw(1, 5), draw(1, 5));
-        let mut all: Vec<u64> = (0..100).flat_map(|seed| (0..100).map(move |index| draw(seed, index))).collect();
+        let mut all: Vec<u64> =
+            (0..100).flat_map(|seed| (0..100).map(move |index| draw(seed, index))).collect();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 10_000);

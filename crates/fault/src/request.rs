@@ -166,8 +166,8 @@ mod tests {
     fn parse(target: &str) -> Result<Target, String> {
         let text = format!(r#"{{"faults":[{{"kind":"kill","target":{target}}}],"deadline_ms":1000}}"#);
         let request: FaultRequest = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let again: FaultRequest =
-            serde_json::from_str(&serde_json::to_string(&request).expect("serializes")).expect("parses again");
+        let again: FaultRequest = serde_json::from_str(&serde_json::to_string(&request).expect("serializes"))
+            .expect("parses again");
         assert_eq!(request, again);
         Ok(request.faults[0].target.clone())
     }

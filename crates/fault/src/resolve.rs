@@ -117,7 +117,9 @@ fn action_of(spec: &FaultSpec, field: &str) -> Result<Action, FaultError> {
         Blackhole if share >= 1.0 - SHARE_TOLERANCE => Ok(Action::Hang),
         Blackhole => Ok(Action::Share(Effect::Swallow, share)),
         Latency => match spec.add_ms.map(Duration::from_millis) {
-            Some(add) if !add.is_zero() && add <= DEADLINE_MAX => Ok(Action::Share(Effect::Delay(add), share)),
+            Some(add) if !add.is_zero() && add <= DEADLINE_MAX => {
+                Ok(Action::Share(Effect::Delay(add), share))
+            }
             _ => Err(invalid(
                 &format!("{field}.add_ms"),
                 format!("must say by how many milliseconds: 1 to {}", DEADLINE_MAX.as_millis()),
@@ -157,54 +159,49 @@ impl Builder {
             }
             Action::Refuse => NetworkFault::Refuse,
             Action::Hang => NetworkFault::Hang,
-            Action::Share(effect, share) => {
-                let mut mix = Mix::default();
-                let fits = mix.add(effect, share);
-                assert!(fits, "one share is at most 1");
-                for scope in scopes(world, &spec.target, seed, &target_field)? {
-                    self.add_share(scope, (effect, share), mix.clone(), field)?;
-                }
-                return Ok(());
-            }
+            Action::Share(effect, share) => NetworkFault::Mix(Mix::one(effect, share), 0),
         };
         for scope in scopes(world, &spec.target, seed, &target_field)? {
-            match self.network.entry(scope) {
-                Entry::Vacant(vacant) => vacant.insert((fault.clone(), field.to_owned())),
-                Entry::Occupied(taken) => return Err(conflict(field, scope_name(taken.key()), &taken.get().1)),
-            };
+            self.add_traffic(scope, fault.clone(), field)?;
         }
         Ok(())
     }
 
-    fn add_share(
+    fn add_traffic(
         &mut self,
         scope: DetourScope,
-        (effect, share): (Effect, f64),
-        alone: Mix,
+        fault: NetworkFault,
         field: &str,
     ) -> Result<(), FaultError> {
-        match self.network.entry(scope) {
+        let mut taken = match self.network.entry(scope) {
             Entry::Vacant(vacant) => {
-                vacant.insert((NetworkFault::Mix(alone, 0), field.to_owned()));
-                Ok(())
+                vacant.insert((fault, field.to_owned()));
+                return Ok(());
             }
-            Entry::Occupied(mut taken) => {
-                let on = scope_name(taken.key());
-                match taken.get_mut() {
-                    (NetworkFault::Mix(mix, _), _) if mix.add(effect, share) => Ok(()),
-                    (NetworkFault::Mix(..), _) => Err(invalid(
-                        &format!("{field}.share"),
-                        format!("the shares of the faults on {on} add up to more than 1"),
-                    )),
-                    (_, by) => Err(conflict(field, on, by)),
+            Entry::Occupied(taken) => taken,
+        };
+        let on = scope_name(taken.key());
+        match (taken.get_mut(), fault) {
+            ((NetworkFault::Mix(mix, _), _), NetworkFault::Mix(more, _)) => {
+                if mix.merge(&more) {
+                    return Ok(());
                 }
+                let reason = format!("the shares of the faults on {on} add up to more than 1");
+                Err(invalid(&format!("{field}.share"), reason))
             }
+            ((_, by), _) => Err(conflict(field, format!("the traffic to {on}"), by)),
         }
     }
 
-    fn add_processes(&mut self, found: &[&ProcessView], action: Action, field: &str) -> Result<(), FaultError> {
+    fn add_processes(
+        &mut self,
+        found: &[&ProcessView],
+        action: Action,
+        field: &str,
+    ) -> Result<(), FaultError> {
         for view in found {
-            let scope = Scope::Process { service: view.id.service.to_string(), replica: view.id.replica.to_string() };
+            let scope =
+                Scope::Process { service: view.id.service.to_string(), replica: view.id.replica.to_string() };
             match self.processes.entry(scope) {
                 Entry::Vacant(vacant) => vacant.insert(field.to_owned()),
                 Entry::Occupied(taken) => return Err(conflict(field, taken.key().to_string(), taken.get())),
@@ -220,7 +217,8 @@ impl Builder {
         targets.extend(self.kill.iter().chain(&self.pause).map(|view| view.id.to_string()));
         targets.sort_unstable();
         targets.dedup();
-        let traffic = self.network.iter().map(|(scope, (_, field))| (Scope::Traffic(scope.clone()), field.clone()));
+        let traffic =
+            self.network.iter().map(|(scope, (_, field))| (Scope::Traffic(scope.clone()), field.clone()));
         let scopes = traffic.chain(self.processes).collect();
         let network = self.network.into_iter().zip(0..).map(|((scope, (how, _)), number)| {
             let how = match how {
@@ -257,7 +255,9 @@ fn in_words(spec: &FaultSpec, action: Action) -> String {
         Action::Share(Effect::Delay(add), share) => {
             format!("latency +{} ms on {} to {target}", add.as_millis(), percent(share))
         }
-        Action::Share(Effect::Answer(status), share) => format!("errors {status} on {} to {target}", percent(share)),
+        Action::Share(Effect::Answer(status), share) => {
+            format!("errors {status} on {} to {target}", percent(share))
+        }
     }
 }
 
@@ -268,3 +268,6 @@ fn invalid(field: &str, reason: String) -> FaultError {
 fn conflict(field: &str, on: String, by: &str) -> FaultError {
     FaultError::Conflict { field: field.to_owned(), on, by: by.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,13 +105,16 @@ fn external_scopes(
     field: &str,
 ) -> Result<Vec<DetourScope>, FaultError> {
     let all: Vec<String> = (1..=endpoints).map(|number| number.to_string()).collect();
-    let scope = |replica: &String| DetourScope::Replica { service: service.to_owned(), replica: replica.clone() };
+    let scope =
+        |replica: &String| DetourScope::Replica { service: service.to_owned(), replica: replica.clone() };
     match target {
         Target::Replica { replica: Some(replica), .. } if !all.contains(replica) => {
             Err(no_replica(service, replica, field))
         }
         Target::Replica { replica: Some(replica), .. } => Ok(vec![scope(replica)]),
-        Target::Replica { replica: None, .. } => Ok(vec![scope(pick(&all.iter().collect::<Vec<_>>(), |_| true, seed))]),
+        Target::Replica { replica: None, .. } => {
+            Ok(vec![scope(pick(&all.iter().collect::<Vec<_>>(), |_| true, seed))])
+        }
         _ => Ok(all.iter().map(scope).collect()),
     }
 }

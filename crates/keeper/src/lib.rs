@@ -6,10 +6,12 @@
 //! to a [`Journal`] before they are applied; whoever finds the journal later can undo them.
 //!
 //! What the keeper promises:
-//! - the owner dies (end of file on the keeper's stdin): every fault is undone and every process below is gone, well
-//!   within two seconds;
-//! - the node dies: faults are undone, its descendants are gone, and it is started again, with a growing pause;
-//! - the keeper dies: the node sees the end of its stdin, and the next keeper heals what the journal still holds open;
+//! - the owner dies (end of file on the keeper's stdin): every fault is undone and every process below is
+//!   gone, well within two seconds;
+//! - the node dies: its descendants are gone, faults are undone, and it is started again, after a pause that
+//!   grows;
+//! - the keeper dies: the node sees the end of its stdin, and the next keeper heals what the journal still
+//!   holds open;
 //! - a fault whose deadline has passed is undone even when the node hangs.
 //!
 //! Deliberately absent: an async runtime, sockets, user input, knowledge of services, and any judgement of

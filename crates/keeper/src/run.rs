@@ -200,7 +200,7 @@ impl Keeper {
         if self.config.owner == Owner::None || poll(&mut news, Some(&Timespec::default())) != Ok(1) {
             return false;
         }
-        !matches!(rustix::io::read(&stdin, &mut [0; 256]), Err(Errno::INTR | Errno::AGAIN))
+        !matches!(rustix::io::read(&stdin, &mut [0; 256]), Ok(1..) | Err(Errno::INTR | Errno::AGAIN))
     }
 
     /// Ends everything and returns the exit code: `code`, unless that would call an unclean end a good one.

@@ -129,9 +129,9 @@ pub struct ProcessPlan {
     pub readiness: ProbePlan,
     /// Restarts it; off by default.
     pub liveness: Option<ProbePlan>,
-    /// When and how often to restart.
+    /// When and how often to restart; `--ablate restart` sets its mode to never.
     pub restart: RestartConfig,
-    /// Whether exits are followed by a restart at all (`--ablate restart` says no).
+    /// How long a replica may take to stop before it is killed.
     pub stop_grace: Duration,
 }
 
@@ -195,10 +195,32 @@ pub struct RoutePlan {
 pub struct RouteMatch {
     /// `None` = every method.
     pub method: Option<String>,
-    /// Literal path, or the literal prefix of `/prefix/**` (without the stars).
+    /// Literal path, or the literal prefix of `/prefix/**` (without `/**`, so empty for `/**` alone).
     pub path: String,
     /// True for `/prefix/**`: takes the prefix itself and everything below it.
     pub prefix: bool,
+}
+
+impl RouteMatch {
+    /// Whether it takes a request of this method and path (without the query).
+    pub fn takes(&self, method: &str, path: &str) -> bool {
+        let right_method = self.method.as_deref().is_none_or(|own| own == method);
+        let right_path = match path.strip_prefix(self.path.as_str()) {
+            Some("") => true,
+            Some(below) => self.prefix && below.starts_with('/'),
+            None => false,
+        };
+        right_method && right_path
+    }
+}
+
+impl fmt::Display for RouteMatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(method) = &self.method {
+            write!(formatter, "{method} ")?;
+        }
+        write!(formatter, "{}{}", self.path, if self.prefix { "/**" } else { "" })
+    }
 }
 
 /// One rung of the degradation ladder.
@@ -241,6 +263,8 @@ pub struct LoadPlan {
     pub path: String,
     /// JSON body as text; `$id` inside strings is replaced by the request's id.
     pub json: Option<String>,
+    /// Further headers, in order; `$id` in values is replaced.
+    pub headers: Vec<(String, String)>,
     /// `Idempotency-Key`; `$id` is replaced.
     pub idempotency_key: Option<String>,
     /// Statuses of a good answer; empty = any 2xx.
@@ -580,5 +604,40 @@ impl Plan {
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<(usize, &ServicePlan)> {
         self.services.iter().enumerate().find(|(_, service)| service.name == name)
+    }
+
+    /// The route that takes a request of this method and path; a query is ignored.
+    pub fn route(&self, method: &str, path: &str) -> Option<&RoutePlan> {
+        let path = path.split('?').next().unwrap_or_default();
+        self.routes.iter().find(|route| route.matcher.takes(method, path))
+    }
+
+    /// The services a fault on this target hits, in the order of the spec.
+    pub fn services_hit(&self, target: &Target) -> Vec<usize> {
+        match target {
+            Target::Replica { service, .. } | Target::Service(service) | Target::Egress(service) => vec![*service],
+            Target::Zone(zone) => {
+                let in_zone = |service: &ServicePlan| match &service.kind {
+                    ServiceKind::Supervised(process) => process.replicas.iter().any(|replica| replica.zone == *zone),
+                    ServiceKind::External { .. } => false,
+                };
+                (0..self.services.len()).filter(|index| in_zone(&self.services[*index])).collect()
+            }
+        }
+    }
+
+    /// The effective value at a dotted path, with its origin.
+    pub fn setting(&self, path: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.path == path)
+    }
+}
+
+impl ServicePlan {
+    /// How many endpoints it has: replicas, or the addresses of a service that runs elsewhere.
+    pub fn endpoint_count(&self) -> usize {
+        match &self.kind {
+            ServiceKind::Supervised(process) => process.replicas.len(),
+            ServiceKind::External { endpoints, .. } => endpoints.len(),
+        }
     }
 }

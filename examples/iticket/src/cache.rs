@@ -29,8 +29,8 @@ pub(crate) const STALE_HEADER: &str = "stale";
 /// Copies held; with bodies of at most 64 KiB (the bound of any request), 640 MiB at the very worst.
 const ENTRIES_MAX: usize = 10_000;
 /// How long past its time a copy may still be handed out as stale.
-const STALE_LIMIT: Duration = Duration::from_secs(600);
-const TTL_MAX: Duration = Duration::from_secs(3600);
+const STALE_LIMIT: Duration = Duration::from_mins(10);
+const TTL_MAX: Duration = Duration::from_hours(1);
 const TTL_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is told to stop.

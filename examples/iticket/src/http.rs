@@ -254,3 +254,135 @@ impl Client {
         self.idle.lock().expect("no panic happens while the pool is locked")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    /// What the server does with one request.
+    #[derive(Clone, Copy)]
+    enum Do {
+        Answer,
+        /// Reads the request, then closes without a word.
+        HangUp,
+        /// Reads the request, and never answers.
+        Sleep,
+    }
+
+    /// A server whose connections follow `scripts`, one each, one after the other. What it saw comes back:
+    /// the number of requests per connection.
+    async fn server(scripts: Vec<Vec<Do>>) -> (Client, tokio::task::JoinHandle<Vec<usize>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&listener.local_addr().unwrap().to_string());
+        let task = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for script in scripts {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                seen.push(follow(script, &mut stream).await);
+            }
+            seen
+        });
+        (client, task)
+    }
+
+    async fn follow(script: Vec<Do>, stream: &mut TcpStream) -> usize {
+        let mut requests = 0;
+        for action in script {
+            if !read_request(stream).await {
+                break;
+            }
+            requests += 1;
+            match action {
+                Do::Answer => stream.write_all(ANSWER).await.unwrap(),
+                Do::HangUp => break,
+                Do::Sleep => std::future::pending().await,
+            }
+        }
+        requests
+    }
+
+    /// Reads to the end of the head, and of the body `{}` if there is one.
+    async fn read_request(stream: &mut TcpStream) -> bool {
+        let mut text = Vec::new();
+        let complete = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            if text.starts_with("POST") { text.ends_with("{}") } else { text.ends_with("\r\n\r\n") }
+        };
+        while !complete(&text) {
+            let mut byte = [0];
+            if stream.read(&mut byte).await.unwrap_or(0) == 0 {
+                return false;
+            }
+            text.push(byte[0]);
+        }
+        true
+    }
+
+    fn keyed() -> Outgoing {
+        Outgoing::post("/x", "k", &serde_json::json!({}), LIMIT)
+    }
+
+    fn unkeyed() -> Outgoing {
+        let mut request = keyed();
+        request.headers.clear();
+        request
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again() {
+        let (client, server) = server(vec![vec![Do::Answer, Do::Answer, Do::Answer]]).await;
+        for request in [keyed(), Outgoing::get("/x", LIMIT), unkeyed()] {
+            assert_eq!(client.call(&request).await.unwrap().body, "ok");
+        }
+        assert_eq!(server.await.unwrap(), [3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_reused_connection_lost_is_sent_once_more_if_that_is_harmless() {
+        let lost = || vec![vec![Do::Answer, Do::HangUp], vec![Do::Answer]];
+        for request in [keyed(), Outgoing::get("/x", LIMIT)] {
+            let (client, server) = server(lost()).await;
+            assert!(client.call(&keyed()).await.is_ok());
+            assert!(client.call(&request).await.is_ok());
+            assert_eq!(server.await.unwrap(), [2, 1]);
+        }
+        let (client, server) = server(lost()).await;
+        assert!(client.call(&keyed()).await.is_ok());
+        assert!(matches!(client.call(&unkeyed()).await, Err(CallError::Broken(_))));
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_fresh_connection_that_is_lost_is_not_replaced() {
+        let (client, server) = server(vec![vec![Do::HangUp], vec![Do::Answer]]).await;
+        let error = client.call(&keyed()).await.unwrap_err();
+        assert!(matches!(error, CallError::Broken(_)) && !error.is_not_sent(), "{error:?}");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn lost_then_refused_is_no_proof_that_nothing_arrived() {
+        let (client, server) = server(vec![vec![Do::Answer, Do::HangUp]]).await;
+        assert!(client.call(&keyed()).await.is_ok());
+        // The script is over, so nobody listens any more when the request is to be sent again.
+        let error = client.call(&keyed()).await.unwrap_err();
+        assert!(!error.is_not_sent(), "{error:?}");
+        assert_eq!(server.await.unwrap(), [2]);
+        // Only now that no connection is left is a refusal a proof.
+        assert!(client.call(&keyed()).await.unwrap_err().is_not_sent());
+    }
+
+    #[tokio::test]
+    async fn silence_ends_with_the_limit() {
+        let (client, server) = server(vec![vec![Do::Sleep]]).await;
+        let mut request = keyed();
+        request.limit = Duration::from_millis(50);
+        assert!(matches!(client.call(&request).await, Err(CallError::Timeout)));
+        server.abort();
+    }
+}

@@ -1,9 +1,10 @@
 //! The services as processes, killed and stopped while tickets are being bought.
-#![expect(missing_docs, reason = "the names of tests say what they are about")]
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers as well")]
 
 mod backend;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use backend::{Answer, Service, buy, request, until};
 use serde_json::json;
@@ -257,6 +258,44 @@ fn a_page_is_made_of_parts_that_fail_separately() {
     cache.kill();
     let without_cache = page(&api);
     assert_eq!((without_cache.status, without_cache.header("degraded")), (200, None), "{without_cache:?}");
+}
+
+#[test]
+fn parts_that_hang_cost_a_page_little_and_the_next_pages_nothing() {
+    let shop = Shop::open();
+    let cache = Service::start("cache", 0, shop.folder(), &[]);
+    let chat = Service::start("chat", 0, shop.folder(), &[]);
+    let api = shop.api(&[("SEAWORTHY_EGRESS_CACHE", cache.url()), ("SEAWORTHY_EGRESS_CHAT", chat.url())]);
+    cache.pause();
+    chat.pause();
+    let started = Instant::now();
+    let pages = 200;
+    for _ in 0..pages {
+        let page = api.get("/events/1");
+        assert_eq!((page.status, page.header("degraded")), (200, None), "{page:?}");
+        assert_eq!(page.body["chatAvailable"], false);
+    }
+    // If each page waited for the cache, 200 pages would take 20 s.
+    assert!(started.elapsed() < Duration::from_secs(10), "{pages} pages took {:?}", started.elapsed());
+}
+
+#[test]
+fn a_charge_once_begun_outlives_the_one_who_asked_and_the_order_to_stop() {
+    use std::io::Write as _;
+    let mut shop = Shop::open();
+    let mut customer = std::net::TcpStream::connect(("127.0.0.1", shop.payments.port)).unwrap();
+    let charge = r#"{"key":"k1","amount_cents":5,"buyer":"ann"}"#;
+    let head = format!(
+        "POST /charges HTTP/1.1\r\nhost: x\r\nidempotency-key: k1\r\ncontent-length: {}",
+        charge.len()
+    );
+    customer.write_all(format!("{head}\r\n\r\n{charge}").as_bytes()).unwrap();
+    shop.wait_for_charge();
+    drop(customer);
+    shop.payments.terminate();
+    assert_eq!(shop.payments.exit_code(), Some(0));
+    shop.payments = Service::start("payments", 0, shop.folder(), &[]);
+    assert_eq!(shop.books().1, ["k1"]);
 }
 
 #[test]

@@ -106,11 +106,13 @@ impl Track {
         self.intended.partition_point(|intended| *intended < at)
     }
 
-    fn look(&self, start: u64, horizon: u64) -> Look {
+    fn look(&self, start: u64) -> Look {
         let first = self.first_at(start);
         let second = start.saturating_add(clock::nanos(STRETCH_MIN));
         let last = self.first_at(second).max(first + STRETCH_REQUESTS_MIN);
-        if second > horizon || last > self.intended.len() || self.pending[last] > self.pending[first] {
+        // Intents come in order: one after the second shows that all within it are there.
+        let reaches = self.intended.last().is_some_and(|newest| *newest >= second);
+        if !reaches || last > self.intended.len() || self.pending[last] > self.pending[first] {
             return Look::Open;
         }
         let steady = !self.bad[first] && self.rules.iter().all(|rule| rule.holds(first, last));
@@ -177,8 +179,8 @@ fn prefix(records: &[Record], counts: impl Fn(&Record) -> bool) -> Vec<u32> {
 
 /// The first steady stretch that starts at `from` or later, but not after `latest`.
 ///
-/// `horizon` is the moment up to which all intents are in the tracks. Without any track every moment is steady.
-pub fn first_stretch(tracks: &[Track], from: u64, latest: u64, horizon: u64) -> Steady {
+/// Without any track every moment is steady.
+pub fn first_stretch(tracks: &[Track], from: u64, latest: u64) -> Steady {
     let mut candidates: Vec<u64> = tracks
         .iter()
         .flat_map(|track| track.intended[track.first_at(from)..].iter().copied())
@@ -188,19 +190,154 @@ pub fn first_stretch(tracks: &[Track], from: u64, latest: u64, horizon: u64) -> 
     candidates.sort_unstable();
     candidates.dedup();
     for start in candidates {
-        let mut end = start;
-        let mut steady = true;
+        let (mut end, mut steady, mut open) = (start, true, false);
         for track in tracks {
-            match track.look(start, horizon) {
+            match track.look(start) {
                 Look::Steady(track_end) => end = end.max(track_end),
                 Look::Unsteady => steady = false,
-                // What begins later is open as well.
-                Look::Open => return Steady::NotYet,
+                Look::Open => open = true,
             }
         }
-        if steady {
-            return Steady::Found(Stretch { start, end });
+        match (steady, open) {
+            (false, _) => {}
+            // Nothing that begins later can be told apart yet either.
+            (true, true) => return Steady::NotYet,
+            (true, false) => return Steady::Found(Stretch { start, end }),
         }
     }
     Steady::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use seaworthy_spec::plan::Place;
+
+    const MS: u64 = 1_000_000;
+    const PLACE: Place = Place { line: 1, column: 1 };
+
+    fn promise(word: Word, limit: Limit) -> Promise {
+        Promise { name: word.as_str().to_owned(), word, load: Some(0), during: false, limit, place: PLACE }
+    }
+
+    /// 100 requests a second from 0, each answered after 5 ms, until `until_ms`; those from `bad` failed.
+    fn records(until_ms: u64, class: impl Fn(u64) -> Class) -> Vec<Record> {
+        let make = |intended: u64| {
+            let class = class(intended / MS);
+            Record { intended, sent: intended, done: intended + 5 * MS, class, ..Record::default() }
+        };
+        (0..until_ms / 10).map(|number| make(number * 10 * MS)).collect()
+    }
+
+    fn search(records: &[Record], from_ms: u64) -> Steady {
+        first_stretch(&[Track::steady(records, &[])], from_ms * MS, u64::MAX)
+    }
+
+    #[test]
+    fn the_start_of_the_first_whole_stretch_counts() {
+        let found = |start: u64, end: u64| Steady::Found(Stretch { start: start * MS, end: end * MS });
+        let good = records(5_000, |_| Class::Good);
+        assert_eq!(search(&good, 0), found(0, 1_000));
+        assert_eq!(search(&good, 3), found(3, 1_003));
+        assert_eq!(search(&good, 4_500), Steady::NotYet);
+        assert_eq!(search(&good[..100], 0), Steady::NotYet);
+        let outage = records(5_000, |at| if (1_000..3_000).contains(&at) { Class::Failed } else { Class::Good });
+        assert_eq!(search(&outage, 1_000), found(3_000, 4_000));
+        // A relapse within the stretch sets the search back.
+        let relapse = records(5_000, |at| if at == 1_500 { Class::Degraded } else { Class::Good });
+        assert_eq!(search(&relapse, 1_000), found(1_510, 2_510));
+        let pending = records(5_000, |at| if at == 1_500 { Class::Pending } else { Class::Good });
+        assert_eq!(search(&pending, 1_000), Steady::NotYet);
+        let never = records(5_000, |at| if at.is_multiple_of(500) { Class::Failed } else { Class::Good });
+        let track = Track::steady(&never, &[]);
+        assert_eq!(first_stretch(&[track], 0, 3_500 * MS), Steady::Never);
+        assert_eq!(first_stretch(&[], 7, 7), Steady::Found(Stretch { start: 7, end: 7 }));
+        assert_eq!(first_stretch(&[], 8, 7), Steady::Never);
+    }
+
+    #[test]
+    fn a_slow_load_needs_a_hundred_requests() {
+        let ten_a_second: Vec<Record> = records(30_000, |_| Class::Good)
+            .into_iter()
+            .step_by(10)
+            .collect();
+        let Steady::Found(stretch) = search(&ten_a_second, 0) else { panic!("not found") };
+        assert_eq!((stretch.start, stretch.end), (0, 9_900 * MS + 1));
+    }
+
+    #[test]
+    fn one_in_a_hundred_may_be_slow() {
+        for (slow, expected) in [(1, true), (2, false)] {
+            let mut all = records(1_010, |_| Class::Good);
+            for record in &mut all[20..20 + slow] {
+                record.done = record.intended + 300 * MS;
+            }
+            let promises = [promise(Word::P99, Limit::AtMost(Duration::from_millis(250)))];
+            let found = first_stretch(&[Track::steady(&all, &promises)], 0, 0);
+            assert_eq!(matches!(found, Steady::Found(_)), expected, "{slow}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_stretch() {
+        let half_degraded = records(3_000, |at| if at % 20 == 0 { Class::Good } else { Class::Degraded });
+        let one_failed = records(3_000, |at| if at == 500 { Class::Failed } else { Class::Good });
+        for (records, word, limit, expected) in [
+            (&half_degraded, Word::Served, Limit::AtLeastShare(1.0), true),
+            (&half_degraded, Word::Success, Limit::AtLeastShare(0.5), true),
+            (&half_degraded, Word::Success, Limit::AtLeastShare(0.51), false),
+            (&one_failed, Word::Success, Limit::AtLeastShare(0.99), true),
+            (&one_failed, Word::Success, Limit::AtLeastShare(0.995), false),
+            // No share promised: none may fail.
+            (&one_failed, Word::Max, Limit::AtMost(Duration::from_secs(1)), false),
+            (&half_degraded, Word::Max, Limit::AtMost(Duration::from_millis(5)), true),
+            (&half_degraded, Word::Max, Limit::AtMost(Duration::from_millis(4)), false),
+            (&half_degraded, Word::P50, Limit::AtMost(Duration::from_millis(4)), false),
+        ] {
+            let track = Track::inside_words(records, &[promise(word, limit)], |_| false);
+            let found = first_stretch(&[track], 0, 0);
+            assert_eq!(matches!(found, Steady::Found(_)), expected, "{word:?} {limit:?}");
+        }
+    }
+
+    /// The definition, word by word, without prefix sums.
+    fn naive(loads: &[Vec<Record>], from: u64) -> Option<u64> {
+        let mut starts: Vec<u64> = loads.iter().flatten().map(|record| record.intended).collect();
+        starts.push(from);
+        starts.sort_unstable();
+        starts.into_iter().filter(|start| *start >= from).find(|start| {
+            loads.iter().all(|load| {
+                let rest: Vec<&Record> = load.iter().filter(|record| record.intended >= *start).collect();
+                let second = rest.iter().filter(|record| record.intended < start + 1_000 * MS).count();
+                let length = second.max(100);
+                let reaches = load.last().is_some_and(|last| last.intended >= start + 1_000 * MS);
+                reaches && rest.len() >= length && rest[..length].iter().all(|record| record.class == Class::Good)
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_search_agrees_with_a_naive_model(
+            bad in prop::collection::btree_set(0_u64..600, 0..8),
+            other_bad in prop::collection::btree_set(0_u64..900, 0..5),
+            from in 0_u64..3_000,
+        ) {
+            let load = |period: u64, bad: &std::collections::BTreeSet<u64>| -> Vec<Record> {
+                (0..6_000 / period).map(|number| {
+                    let class = if bad.contains(&number) { Class::Failed } else { Class::Good };
+                    let intended = number * period * MS;
+                    Record { intended, sent: intended, done: intended + MS, class, ..Record::default() }
+                }).collect()
+            };
+            let loads = [load(10, &bad), load(6, &other_bad)];
+            let tracks: Vec<Track> = loads.iter().map(|load| Track::steady(load, &[])).collect();
+            let found = match first_stretch(&tracks, from * MS, u64::MAX) {
+                Steady::Found(stretch) => Some(stretch.start),
+                Steady::NotYet | Steady::Never => None,
+            };
+            prop_assert_eq!(found, naive(&loads, from * MS));
+        }
+    }
 }

@@ -33,7 +33,8 @@ pub(crate) async fn hang() -> Result<(Hang, SocketAddr, String), String> {
     while fillers.len() < FILLERS_MAX {
         match timeout(HANG_PROOF, TcpStream::connect(address)).await {
             Err(_) => {
-                let proof = format!("a connection to {address} was not open after {} ms", HANG_PROOF.as_millis());
+                let proof =
+                    format!("a connection to {address} was not open after {} ms", HANG_PROOF.as_millis());
                 return Ok((Hang { _listener: listener, _fillers: fillers }, address, proof));
             }
             Ok(opened) => {

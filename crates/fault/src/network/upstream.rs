@@ -33,7 +33,9 @@ impl Upstream {
         let listed = self.processes.list();
         match &self.scope {
             DetourScope::Replica { service, replica } => {
-                let own = listed.iter().filter(|view| *view.id.service == **service && *view.id.replica == **replica);
+                let own = listed
+                    .iter()
+                    .filter(|view| *view.id.service == **service && *view.id.replica == **replica);
                 let process = own.max_by_key(|view| view.id.incarnation).map(|view| view.address);
                 let number = replica.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
                 let external = || number.and_then(|index| self.external.get(index).copied());
@@ -89,8 +91,10 @@ mod tests {
             view("mail", "a-1", 1, 14, false),
             view("mail", "a-2", 1, 15, false),
         ]));
-        let replica =
-            |service: &str, replica: &str| DetourScope::Replica { service: service.into(), replica: replica.into() };
+        let replica = |service: &str, replica: &str| DetourScope::Replica {
+            service: service.into(),
+            replica: replica.into(),
+        };
         let egress = |service: &str| DetourScope::Egress { service: service.into() };
         let rows: [(DetourScope, &[u16], &[u16]); 8] = [
             (replica("api", "a-1"), &[], &[12, 12]),

@@ -44,7 +44,7 @@ pub(crate) async fn pause(
 ) -> Result<(Paused, Vec<String>), FaultError> {
     let mut paused = intend(victims, limit, journal).await?;
     for stopped in &paused.stopped {
-        stopped.victim.signal_group(Signal::STOP)?;
+        stopped.victim.stat();
     }
     let groups: Vec<u32> = paused.stopped.iter().map(|stopped| stopped.victim.pid).collect();
     let found = members(&groups);
@@ -60,7 +60,11 @@ pub(crate) async fn pause(
 }
 
 /// Writes all intents, before the first signal. The journal blocks, so a thread made for that does it.
-async fn intend(victims: Vec<Victim>, limit: Duration, journal: Arc<dyn Journal>) -> Result<Paused, FaultError> {
+async fn intend(
+    victims: Vec<Victim>,
+    limit: Duration,
+    journal: Arc<dyn Journal>,
+) -> Result<Paused, FaultError> {
     let write = move || {
         let mut paused = Paused { journal, stopped: Vec::with_capacity(victims.len()), continued: false };
         for victim in victims {

@@ -28,7 +28,11 @@ pub(crate) struct Victim {
 
 impl Victim {
     /// Pins the process of `view`, which came from `processes`.
-    pub(crate) fn open(view: &ProcessView, processes: &dyn Processes, kind: FaultKind) -> Result<Self, FaultError> {
+    pub(crate) fn open(
+        view: &ProcessView,
+        processes: &dyn Processes,
+        kind: FaultKind,
+    ) -> Result<Self, FaultError> {
         let (name, pid) = (view.id.to_string(), view.pid);
         let gone = |reason: String| FaultError::TargetGone { target: name.clone(), reason };
         let raw = raw_pid(pid).ok_or_else(|| gone(format!("{pid} is no process id")))?;
@@ -39,7 +43,9 @@ impl Victim {
         let stat = Stat::read(pid).filter(|stat| stat.is_alive());
         let stat = stat.ok_or_else(|| gone(format!("process {pid} has ended")))?;
         if stat.group != pid {
-            return Err(gone(format!("process {pid} does not lead a process group of its own; it is not ours")));
+            return Err(gone(format!(
+                "process {pid} does not lead a process group of its own; it is not ours"
+            )));
         }
         if !processes.list().iter().any(|listed| listed.id == view.id && listed.pid == pid) {
             return Err(gone(format!("process {pid} was replaced meanwhile")));
@@ -54,15 +60,18 @@ impl Victim {
 
     /// Signals the whole group, if its leader is still there.
     pub(crate) fn signal_group(&self, signal: Signal) -> Result<(), FaultError> {
-        let ended =
-            || FaultError::TargetGone { target: self.name.clone(), reason: format!("process {} has ended", self.pid) };
+        let ended = || FaultError::TargetGone {
+            target: self.name.clone(),
+            reason: format!("process {} has ended", self.pid),
+        };
         let raw = self.stat().and_then(|_| raw_pid(self.pid)).ok_or_else(ended)?;
         match kill_process_group(raw, signal) {
             Ok(()) => Ok(()),
             Err(Errno::SRCH) => Err(ended()),
-            Err(errno) => {
-                Err(FaultError::system(format!("signalling {} (process group {})", self.name, self.pid))(errno.into()))
-            }
+            Err(errno) => Err(FaultError::system(format!(
+                "signalling {} (process group {})",
+                self.name, self.pid
+            ))(errno.into())),
         }
     }
 
@@ -70,9 +79,9 @@ impl Victim {
     pub(crate) fn signal_leader(&self, signal: Signal) -> Result<(), FaultError> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                Err(FaultError::system(format!("signalling {} (process {})", self.name, self.pid))(errno.into()))
-            }
+            Err(errno) => Err(
+                FaultError::system(format!("signalling {} (process {})", self.name, self.pid))(errno.into()),
+            ),
         }
     }
 }
@@ -87,4 +96,41 @@ pub(crate) fn probe() -> Result<(), String> {
     let raw = raw_pid(own).expect("our own process id is one");
     pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| format!("pidfd_open: {errno}"))?;
     Stat::read(own).map(drop).ok_or_else(|| format!("/proc/{own}/stat cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_id_that_was_given_to_somebody_else_is_left_alone() {
+        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep exists");
+        let pid = child.id();
+        let raw = raw_pid(pid).expect("a process id");
+        let real = Stat::read(pid).expect("it runs").start_time;
+        let victim = |start_time| {
+            let pidfd = pidfd_open(raw, PidfdFlags::empty()).expect("it runs");
+            Victim { name: "api/a-1".to_owned(), pid, start_time, pidfd }
+        };
+        let error = victim(real + 1).signal_group(Signal::KILL).expect_err("not the one that was pinned");
+        assert!(matches!(error, FaultError::TargetGone { .. }), "{error}");
+        assert_eq!(victim(real + 1).stat(), None);
+        assert!(child.try_wait().expect("ours").is_none(), "it lives");
+        victim(real).signal_group(Signal::KILL).expect("the right one");
+        assert_eq!(child.wait().expect("ours").signal(), Some(9));
+        let error = victim_after_its_end(raw, pid, real);
+        assert!(error.contains("has ended"), "{error}");
+    }
+
+    fn victim_after_its_end(raw: Pid, pid: u32, start_time: u64) -> String {
+        // Its own pidfd serves as any open one: the process is gone, so none can be opened any more.
+        assert_eq!(pidfd_open(raw, PidfdFlags::empty()).expect_err("gone"), Errno::SRCH);
+        let own =
+            pidfd_open(raw_pid(std::process::id()).expect("ours"), PidfdFlags::empty()).expect("we run");
+        let victim = Victim { name: "api/a-1".to_owned(), pid, start_time, pidfd: own };
+        victim.signal_group(Signal::KILL).expect_err("gone").to_string()
+    }
 }

@@ -3,36 +3,16 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{pause, poll, state};
+use crate::support::{Target, pause, poll, state};
 use seaworthy_keeper::{
     EntryState, Fault, HealReport, JOURNAL_BYTES_MAX, Journal, Undo, boottime_nanos, heal, undo,
 };
 use tempfile::tempdir;
 
 const LONG: Duration = Duration::from_mins(10);
-
-/// A process to be paused; killed when the test is over.
-struct Target(Child);
-
-impl Target {
-    fn new() -> Self {
-        Self(Command::new("sleep").arg("600").spawn().expect("sleep exists"))
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
 
 #[test]
 fn heal_undoes_once_and_is_idempotent() {
@@ -125,6 +105,18 @@ fn what_cannot_be_written_down_must_not_be_applied() {
     assert_eq!(journal.open_entries().unwrap(), [], "closing is always possible");
 }
 
+/// Opens a handle of its own, writes down and applies `faults` faults, and leaves each fifth one open.
+fn write_many(dir: &Path, fault: &Fault, faults: usize) {
+    let journal = Journal::open(dir).expect("the folder exists");
+    for number in 0..faults {
+        let id = journal.intend(fault).expect("there is room");
+        journal.applied(&id).expect("there is room");
+        if number % 5 > 0 {
+            journal.reverted(&id).expect("there is room");
+        }
+    }
+}
+
 #[test]
 fn many_writers_do_not_disturb_each_other() {
     const WRITERS: usize = 4;
@@ -134,16 +126,7 @@ fn many_writers_do_not_disturb_each_other() {
     let fault = Fault::pause(target.pid(), LONG, "x").unwrap();
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
-            scope.spawn(|| {
-                let journal = Journal::open(dir.path()).unwrap();
-                for number in 0..FAULTS {
-                    let id = journal.intend(&fault).unwrap();
-                    journal.applied(&id).unwrap();
-                    if number % 5 > 0 {
-                        journal.reverted(&id).unwrap();
-                    }
-                }
-            });
+            scope.spawn(|| write_many(dir.path(), &fault, FAULTS));
         }
     });
     let open = Journal::open(dir.path()).unwrap().open_entries().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::{Keeper, all_gone, pause, poll, send, state};
+use crate::support::{Keeper, Target, all_gone, group, pause, poll, send, state};
 use rustix::process::Signal;
 use seaworthy_keeper::{Fault, Journal};
 use tempfile::tempdir;
@@ -19,6 +19,7 @@ fn a_killed_node_takes_its_descendants_with_it_and_is_started_again() {
     keeper.await_ready();
     let (first, below) = (keeper.await_nodes(1), keeper.await_pids(5));
     assert!(below.iter().all(|pid| state(*pid).is_some()), "all are alive before the kill");
+    assert_eq!(group(first), first, "a node has a process group of its own");
 
     send(first, Signal::KILL);
     let second = keeper.await_nodes(2);
@@ -32,6 +33,39 @@ fn a_killed_node_takes_its_descendants_with_it_and_is_started_again() {
         said.contains("keeper: node died (signal 9), cleaned up 5 processes, starting it again\n"),
         "{said}"
     );
+}
+
+#[test]
+fn a_process_that_forks_ahead_of_its_killer_is_caught() {
+    let dir = tempdir().unwrap();
+    // Each generation lives for a moment only: it starts the next one and ends. They end by themselves in the end.
+    let script = r#"comet() { [ "$1" -gt 0 ] && comet $(($1 - 1)) & }; comet 50000; ready; serve"#;
+    let mut keeper = Keeper::start(dir.path(), "stdin", script);
+    keeper.await_ready();
+    drop(keeper.stdin.take());
+    let (code, said) = keeper.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn what_the_owner_writes_and_signals_to_its_group_stop_nothing() {
+    let dir = tempdir().unwrap();
+    let mut keeper = Keeper::start(dir.path(), "stdin", BUSY_NODE);
+    keeper.await_ready();
+    assert_eq!(group(keeper.child.id()), keeper.child.id(), "the keeper leads a session of its own");
+    for round in 1..=3 {
+        let node = keeper.await_nodes(round);
+        keeper.stdin.as_mut().unwrap().write_all(&[b'x'; 1_000]).unwrap();
+        for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+            keeper.signal(signal);
+        }
+        send(node, Signal::KILL);
+        keeper.await_nodes(round + 1);
+    }
+    drop(keeper.stdin.take());
+    let (code, said) = keeper.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("node died (signal 9)").count(), 3, "{said}");
 }
 
 #[test]
@@ -59,11 +93,6 @@ fn when_the_owner_is_gone_everything_ends_within_two_seconds() {
         pause(*pid);
     }
     pause(node);
-    // What the owner writes means nothing, and Ctrl-C and a lost terminal are the owner's business.
-    keeper.stdin.as_mut().unwrap().write_all(&[b'x'; 1_000]).unwrap();
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        keeper.signal(signal);
-    }
     assert!(dir.path().join("node.json").exists());
 
     let closed = Instant::now();
@@ -100,35 +129,33 @@ fn a_paused_process_is_journalled_closed_and_gone_after_the_node_died() {
 #[test]
 fn a_pause_ends_at_its_deadline_although_the_node_hangs() {
     let dir = tempdir().unwrap();
+    let target = Target::new();
     let keeper = Keeper::start(dir.path(), "stdin", BUSY_NODE);
     keeper.await_ready();
-    let target = keeper.await_pids(5)[0];
-    let journal = Journal::open(dir.path()).unwrap();
-    let limit = Duration::from_millis(400);
-    let id = journal.intend(&Fault::pause(target, limit, "worker").unwrap()).unwrap();
-    let intended = Instant::now();
     pause(keeper.await_nodes(1));
-    pause(target);
+    let journal = Journal::open(dir.path()).unwrap();
+    let limit = Duration::from_millis(700);
+    let before = Instant::now();
+    let id = journal.intend(&Fault::pause(target.pid(), limit, "target").unwrap()).unwrap();
+    send(target.pid(), Signal::STOP);
     journal.applied(&id).unwrap();
 
-    poll("continued", || (state(target) != Some('T')).then_some(()));
-    assert!(intended.elapsed() >= limit, "not before its deadline: {:?}", intended.elapsed());
-    assert!(state(target).is_some(), "continued, not killed");
+    target.await_continued();
+    assert!(before.elapsed() >= limit, "not before its deadline: {:?}", before.elapsed());
     poll("closed", || journal.open_entries().unwrap().is_empty().then_some(()));
 }
 
 #[test]
 fn an_overdue_pause_stays_open_until_its_writer_says_that_it_was_applied() {
     let dir = tempdir().unwrap();
+    let target = Target::new();
     let keeper = Keeper::start(dir.path(), "stdin", BUSY_NODE);
     keeper.await_ready();
-    let target = keeper.await_pids(5)[0];
     let journal = Journal::open(dir.path()).unwrap();
-    let id = journal.intend(&Fault::pause(target, Duration::ZERO, "late").unwrap()).unwrap();
+    let id = journal.intend(&Fault::pause(target.pid(), Duration::ZERO, "late").unwrap()).unwrap();
     // The writer hangs past the deadline, and applies the fault all the same; twice, to see more than one look.
     for _ in 0..2 {
-        pause(target);
-        poll("continued", || (state(target) != Some('T')).then_some(()));
+        target.pause_until_continued();
         assert_eq!(journal.open_entries().unwrap().len(), 1);
     }
     journal.applied(&id).unwrap();
@@ -213,25 +240,25 @@ fn a_second_keeper_is_refused_and_told_who_holds_the_state() {
 fn when_the_keeper_is_killed_the_node_sees_it_and_the_next_keeper_heals() {
     let dir = tempdir().unwrap();
     // Stands for a process outside of the keeper's reach, which it cannot kill but has to continue.
-    let mut outsider = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let outsider = Target::new();
     let mut keeper = Keeper::start(dir.path(), "stdin", "ready; serve");
     keeper.await_ready();
     let node = keeper.await_nodes(1);
     let journal = Journal::open(dir.path()).unwrap();
-    let fault = Fault::pause(outsider.id(), Duration::from_mins(10), "outsider").unwrap();
+    let fault = Fault::pause(outsider.pid(), Duration::from_mins(10), "outsider").unwrap();
     let id = journal.intend(&fault).unwrap();
-    pause(outsider.id());
+    pause(outsider.pid());
     journal.applied(&id).unwrap();
 
     keeper.signal(Signal::KILL);
     keeper.end();
     poll("the node sees the end of its stdin", || all_gone(&[node]).then_some(()));
     assert_eq!(journal.open_entries().unwrap().len(), 1);
-    assert_eq!(state(outsider.id()), Some('T'));
+    assert_eq!(state(outsider.pid()), Some('T'));
 
     let mut next = Keeper::start(dir.path(), "stdin", "ready; serve");
     next.await_nodes(2);
-    poll("continued", || (state(outsider.id()) != Some('T')).then_some(()));
+    outsider.await_continued();
     assert_eq!(journal.open_entries().unwrap(), []);
     drop(next.stdin.take());
     let (_, said) = next.end();
@@ -239,6 +266,4 @@ fn when_the_keeper_is_killed_the_node_sees_it_and_the_next_keeper_heals() {
         said.contains("an earlier run left faults behind, cleaned up 0 processes, 1 fault undone"),
         "{said}"
     );
-    outsider.kill().unwrap();
-    outsider.wait().unwrap();
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use seaworthy_keeper::process_start_time;
 
 /// How long anything may take before a test fails; far more than it takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Shell functions for nodes: each one that runs for long writes its pid down, so that tests can look for it.
 const PRELUDE: &str = r#"
@@ -87,16 +87,65 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
-    /// Leaves nothing behind, even when the test has failed.
+    /// Leaves nothing behind, even when the test has failed: all that the keeper started knows its folder.
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
-        for pid in [pids(&self.dir, "nodes"), pids(&self.dir, "pids")].concat() {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if command.starts_with(b"sleep\x00600") || command.starts_with(b"/bin/sh\x00-c\x00\n# waits") {
-                send(pid, Signal::KILL);
-            }
+        let mark = format!("STATE={}\0", self.dir.display());
+        // A process in the middle of exec shows no environment: one look that finds nothing is not enough.
+        let mut looks_in_vain = 0;
+        let deadline = Instant::now() + PATIENCE;
+        while looks_in_vain < 5 && Instant::now() < deadline {
+            looks_in_vain = if kill_all_with(mark.as_bytes()) == 0 { looks_in_vain + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+/// Kills every process with `mark` in its environment; returns how many there were.
+fn kill_all_with(mark: &[u8]) -> usize {
+    let folders = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok());
+    let has_mark = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(mark.len()).any(|window| window == mark)
+    };
+    pids.filter(has_mark).map(|pid| send(pid, Signal::KILL)).count()
+}
+
+/// A process that no keeper started; killed when the test is over.
+pub(crate) struct Target(Child);
+
+impl Target {
+    pub(crate) fn new() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().expect("sleep exists"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Stops it and waits until somebody has continued it, however soon that is.
+    pub(crate) fn pause_until_continued(&self) {
+        send(self.pid(), Signal::STOP);
+        self.await_continued();
+    }
+
+    pub(crate) fn await_continued(&self) {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        let options = WaitOptions::NOHANG | WaitOptions::CONTINUED;
+        poll("continued", || {
+            let (_, status) = waitpid(pid, options).expect("it is our child")?;
+            assert!(status.continued(), "continued, not killed");
+            Some(())
+        });
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
@@ -117,6 +166,13 @@ pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let letter = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
     (letter != 'Z').then_some(letter)
+}
+
+/// The process group of a process.
+pub(crate) fn group(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let fields = stat.rsplit_once(')').expect("a stat has a name").1;
+    fields.split_ascii_whitespace().nth(2).and_then(|field| field.parse().ok()).expect("a stat has a group")
 }
 
 pub(crate) fn all_gone(pids: &[u32]) -> bool {

@@ -20,6 +20,7 @@
 //! hedges' share allows, else the stall rule sends it again after `max(200, 8 × 20)` = 200 ms.
 
 mod attempt;
+mod sets;
 mod vocabulary;
 
 pub use vocabulary::{
@@ -30,10 +31,11 @@ pub use vocabulary::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::{EndpointKey, NoPermit, Permit, Pick, Pool};
+use crate::pool::{NoPermit, Permit, Pick, Pool};
 use crate::rng::Rng;
 use crate::time::Time;
 use attempt::Attempt;
+use sets::{Ids, Tried};
 
 /// What a client is told when we have no better idea of when to come back.
 pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -216,12 +218,12 @@ impl Call {
         let again = match class {
             Class::Answered | Class::Degraded => return self.commit(context, id, class),
             // A 500 is worth another try only where others do better; anything else would hammer a bug.
-            Class::Error => context.pool.has_well(context.now, &self.tried()),
+            Class::Error => context.pool.has_well(context.now, self.tried().as_slice()),
             Class::Throttled => retry_after.is_some(),
             Class::BadGateway | Class::Unavailable => true,
         };
         // `Retry-After` of a 429 speaks for the whole service, that of a 503 for the endpoint that sent it.
-        let fresh = context.pool.has_fresh(context.now, &self.tried());
+        let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
         let pause = retry_after.filter(|_| class == Class::Throttled || !fresh);
         self.after(context, Trouble { kind, free: false, again: again && self.resendable(), pause, answer });
     }
@@ -325,11 +327,11 @@ impl Call {
         self.hedge_at = None;
         let readmission = self.attempts.iter().any(attempt::Attempt::is_readmission);
         let fits = self.fits(context, Duration::ZERO);
-        let waiting = self.waiting_where(|_| true).len() == 1;
+        let waiting = self.waiting_where(|_| true).count() == 1;
         if !waiting
             || !fits
             || !self.has_attempt_left()
-            || !context.pool.has_fresh(context.now, &self.tried())
+            || !context.pool.has_fresh(context.now, self.tried().as_slice())
         {
             return;
         }
@@ -374,7 +376,7 @@ impl Call {
             return;
         }
         let answering = trouble.answer.map(|(id, _)| id);
-        let waiting = self.waiting_where(|_| true).into_iter().any(|id| Some(id) != answering);
+        let waiting = self.waiting_where(|_| true).any(|id| Some(id) != answering);
         let other_under_way = waiting || self.resend.is_some();
         // A bad answer is passed on at once when it may not be sent again: the other attempt is the same request.
         if other_under_way && (trouble.answer.is_none() || trouble.again) {
@@ -400,7 +402,7 @@ impl Call {
         if !room {
             return false;
         }
-        let fresh = context.pool.has_fresh(context.now, &self.tried());
+        let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
         let retry_index =
             u32::from(self.trail.iter().filter(|trace| trace.kind == AttemptKind::Retry).count() as u8);
         let backoff =
@@ -434,7 +436,7 @@ impl Call {
     fn begin(&mut self, context: &mut Context<'_>, kind: AttemptKind, budgeted: bool) {
         let tried = self.tried();
         let pick =
-            Pick { lane: self.lane, kind, tried: &tried, resendable: self.resendable() && self.config.retry };
+            Pick { lane: self.lane, kind, tried: tried.as_slice(), resendable: self.resendable() && self.config.retry };
         match context.pool.pick(context.now, context.rng, &pick) {
             Ok(mut permit) => {
                 permit.budgeted = budgeted;
@@ -450,7 +452,7 @@ impl Call {
     }
 
     fn on_no_permit(&mut self, context: &mut Context<'_>, refusal: NoPermit) {
-        if !self.waiting_where(|_| true).is_empty() || self.resend.is_some() {
+        if self.waiting_where(|_| true).next().is_some() || self.resend.is_some() {
             return;
         }
         match refusal {
@@ -504,7 +506,7 @@ impl Call {
 
     fn fail(&mut self, context: &mut Context<'_>, kind: FailureKind, retry_after: Option<Duration>) {
         let running_out = kind == FailureKind::TotalTimeout;
-        self.maybe_executed |= running_out && !self.waiting_where(|_| true).is_empty();
+        self.maybe_executed |= running_out && self.waiting_where(|_| true).next().is_some();
         self.finish(context, if running_out { Ended::TimedOut } else { Ended::Cancelled });
         let outcome_unknown = self.maybe_executed && self.safety != Safety::Safe;
         context.steps.push(Step::Fail(Failure { kind, retry_after, outcome_unknown }));
@@ -554,13 +556,14 @@ impl Call {
         self.attempts.get_mut(usize::from(id))?.permit.as_mut()
     }
 
-    fn waiting_where(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
+    fn waiting_where(&self, wanted: impl Fn(&Attempt) -> bool) -> Ids {
         let open = |attempt: &Attempt| attempt.permit.is_some() && wanted(attempt);
-        (0..self.attempts.len() as AttemptId).filter(|id| open(&self.attempts[usize::from(*id)])).collect()
+        let ids = (0..).zip(&self.attempts).filter(|(_, attempt)| open(attempt));
+        ids.fold(Ids::default(), |ids, (id, _)| ids.with(id))
     }
 
-    fn tried(&self) -> Vec<EndpointKey> {
-        self.trail.iter().map(|trace| trace.endpoint).collect()
+    fn tried(&self) -> Tried {
+        Tried::of(&self.trail)
     }
 
     /// May be executed twice without harm, as far as anybody promised.

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 
 /// Names an endpoint within its pool; never reused, so a restarted process is a new identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub u32);
 
 /// How the endpoint stands, for `status` and metrics.

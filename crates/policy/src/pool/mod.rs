@@ -319,6 +319,7 @@ impl Pool {
     }
 
     /// The permit's attempt is over in every respect; `broken` when a committed body broke off.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit that was given back cannot be used again")]
     pub(crate) fn release(&mut self, now: Time, permit: Permit, broken: bool) {
         if permit.budgeted {
             self.budget.release();

@@ -1,5 +1,8 @@
 //! How calls are protected.
 
+use seaworthy_policy::breaker::PROBES_MAX;
+use seaworthy_policy::call::MAX_ATTEMPTS;
+
 use super::table::{Alias, Key, Shape, Table, alias, key};
 
 /// The policy of a service.
@@ -64,7 +67,7 @@ const FOREIGN: &[Alias] = &[
 ];
 
 const RETRY_KEYS: &[Key] = &[
-    key("max_attempts", Shape::Count(1, 10), "Attempts in all, the first one and hedges included.").or("3"),
+    key("max_attempts", Shape::Count(1, MAX_ATTEMPTS as u64), "Attempts in all, the first one and hedges included.").or("3"),
     key("initial_backoff", Shape::Duration, "The wait before the first retry when no other endpoint is healthy.").or("25ms"),
     key("max_backoff", Shape::Duration, "No wait is longer, jitter included.").or("250ms"),
     key("jitter", Shape::Word(&["full", "equal", "none"]), "How waits are spread.").or("full"),
@@ -72,7 +75,7 @@ const RETRY_KEYS: &[Key] = &[
 
 const BUDGET_KEYS: &[Key] = &[
     key("retry_ratio", Shape::Ratio, "Retries allowed per success, shared with hedges.").or("10%"),
-    key("min_retries_per_second", Shape::Count(0, 10_000), "Retries allowed without any success.").or("1"),
+    key("min_retries_per_second", Shape::Count(0, 10_000), "Retries allowed per second without any success.").or("1"),
 ];
 
 const RETRY_FOREIGN: &[Alias] = &[
@@ -123,7 +126,7 @@ static CIRCUIT_BREAKER: Table = Table {
         key("slow_call_rate_threshold", Shape::Share, "Opens when this share of calls is slow.").or("80%"),
         key("wait_duration_in_open_state", Shape::Duration, "How long it stays open the first time; doubles.").or("1s"),
         key("max_wait_duration_in_open_state", Shape::Duration, "It never stays open longer.").or("60s"),
-        key("permitted_number_of_calls_in_half_open_state", Shape::Count(1, 1_000), "Probes; it closes on a majority.").or("3"),
+        key("permitted_number_of_calls_in_half_open_state", Shape::Count(1, PROBES_MAX as u64), "Probes; it closes on a majority.").or("3"),
         key("recovery_ramp", Shape::DurationOrZero, "Traffic grows back to all of it over so long.").or("10s"),
     ]],
     rest: None,

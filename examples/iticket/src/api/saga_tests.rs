@@ -202,7 +202,7 @@ impl World {
         let Customer { ticket, charges, card } = self.customers[replica.customer];
         match verdict {
             Verdict::Bought { .. } => {
-                assert_eq!((ticket, charges), (Some(TicketState::Confirmed), 1), "{history:?}")
+                assert_eq!((ticket, charges), (Some(TicketState::Confirmed), 1), "{history:?}");
             }
             Verdict::Declined => {
                 assert_eq!(
@@ -213,7 +213,7 @@ impl World {
             }
             Verdict::TryAgain => assert!(!replica.may_have_charged, "{history:?}"),
             Verdict::PaymentPending => {
-                assert!(replica.may_have_charged || replica.charge_unclear, "{history:?}")
+                assert!(replica.may_have_charged || replica.charge_unclear, "{history:?}");
             }
             Verdict::SoldOut => assert_eq!(charges, 0, "{history:?}"),
             other => panic!("{other:?} cannot happen here: {history:?}"),
@@ -310,11 +310,10 @@ fn finish_undisturbed(world: &World, history: &[String]) {
         let Next::Answer(verdict) = replica.next.clone() else {
             unreachable!("the loop ends with an answer")
         };
-        let expected = match (world.customers[customer].card, &verdict) {
-            (Card::Good, Verdict::Bought { .. } | Verdict::SoldOut) => true,
-            (Card::Bad, Verdict::Declined | Verdict::SoldOut) => true,
-            _ => false,
-        };
+        let expected = matches!(
+            (world.customers[customer].card, &verdict),
+            (_, Verdict::SoldOut) | (Card::Good, Verdict::Bought { .. }) | (Card::Bad, Verdict::Declined)
+        );
         assert!(expected, "undisturbed, customer {customer} gets {verdict:?} after {history:?}");
         world.check_verdict(&replica, &verdict, history);
     }

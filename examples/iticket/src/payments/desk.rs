@@ -255,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn too_many_at_once_are_refused_untouched() {
         let folder = tempfile::tempdir().unwrap();
-        let desk = open(folder.path(), Duration::from_secs(3600));
+        let desk = open(folder.path(), Duration::from_hours(1));
         for number in 0..IN_FLIGHT_MAX {
             assert!(matches!(desk.begin(&number.to_string(), 1, "ann"), Ok(Begin::Work(..))));
         }

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_torn_end_is_cut_off_and_other_damage_is_refused() {
         // (content, Ok((charges, bytes kept)) or Err(line))
-        let table: [(String, Result<(usize, u64), usize>); 6] = [
+        let table = [
             (String::new(), Ok((0, 0))),
             (line(1), Ok((1, 49))),
             (line(1) + &line(2), Ok((2, 98))),

@@ -1,0 +1,246 @@
+//! One line of the access log per request, written when the last byte of its answer is out.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use seaworthy_policy::Time;
+use seaworthy_policy::call::{AttemptKind, Cause, Class, Ended, Proof};
+
+use crate::connection::Client;
+use crate::driver::Driver;
+
+/// A path is logged up to this many bytes.
+const PATH_LENGTH_MAX: usize = 1024;
+/// The status that the log gives to requests whose client left before an answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// What the log will say about a request.
+pub(crate) struct Record {
+    client: Rc<Client>,
+    started: Time,
+    method: Method,
+    path: String,
+    request_id: HeaderValue,
+    /// The series of its metrics.
+    target: usize,
+    status: Option<StatusCode>,
+    bytes: u64,
+    degraded: Option<HeaderValue>,
+    proxy_error: Option<&'static str>,
+    finished: bool,
+}
+
+impl Record {
+    /// A request arrived.
+    pub(crate) fn begin(client: Rc<Client>, method: Method, path: &str, request_id: HeaderValue) -> Self {
+        client.set_busy();
+        let started = client.worker.now();
+        let path = path.get(..path.len().min(PATH_LENGTH_MAX)).unwrap_or_default().to_owned();
+        let target = client.worker.shared.unrouted;
+        client.worker.shared.metrics.request_began(client.worker.index, target);
+        Self {
+            client,
+            started,
+            method,
+            path,
+            request_id,
+            target,
+            status: None,
+            bytes: 0,
+            degraded: None,
+            proxy_error: None,
+            finished: false,
+        }
+    }
+
+    /// It was found out what it wants.
+    pub(crate) fn routed(&mut self, target: usize) {
+        let (metrics, shard) = (&self.client.worker.shared.metrics, self.client.worker.index);
+        metrics.request_moved(shard, self.target, target);
+        self.target = target;
+    }
+
+    /// When it arrived.
+    pub(crate) fn started(&self) -> Time {
+        self.started
+    }
+
+    /// Its name through all hops.
+    pub(crate) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// This is being answered.
+    pub(crate) fn answered(&mut self, status: StatusCode, degraded: Option<HeaderValue>) {
+        self.status = Some(status);
+        self.degraded = degraded;
+    }
+
+    /// Why we answer, or do not answer, in the words of RFC 9209.
+    pub(crate) fn broke_off(&mut self, error: &'static str) {
+        self.proxy_error = Some(error);
+    }
+
+    /// The client did not wait for the end.
+    pub(crate) fn client_left(&mut self) {
+        self.status = None;
+    }
+
+    /// So much of the body went out.
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The answer ended, with these attempts behind it.
+    pub(crate) fn finish(&mut self, driver: &Driver) {
+        self.write(Some(driver));
+    }
+
+    /// The answer ended; no service was asked.
+    pub(crate) fn finish_unasked(&mut self) {
+        self.write(None);
+    }
+
+    fn write(&mut self, driver: Option<&Driver>) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        let worker = &self.client.worker;
+        let now = worker.now();
+        let duration = now.saturating_since(self.started);
+        worker.shared.metrics.request_ended(worker.index, self.target, self.status, duration);
+        self.client.set_idle(now);
+        worker.log_line(now, |line| self.line(line, driver, duration));
+    }
+
+    /// Everything behind the timestamp.
+    fn line(&self, line: &mut String, driver: Option<&Driver>, duration: Duration) {
+        let worker = &self.client.worker;
+        let (edge, route) = &worker.shared.labels[self.target];
+        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        let level = if self.proxy_error.is_some() || status >= 500 { "warn" } else { "info" };
+        let _ = write!(line, "\"level\":\"{level}\",\"message\":\"request\",\"service\":\"seaworthy\",\"request_id\":\"");
+        escape(line, self.request_id.as_bytes());
+        let _ = write!(line, "\",\"edge\":\"{edge}\"");
+        if !route.is_empty() {
+            let _ = write!(line, ",\"route\":\"{route}\"");
+        }
+        let _ = write!(line, ",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"", self.client.peer, self.method);
+        escape(line, self.path.as_bytes());
+        let _ = write!(line, "\",\"status\":{status},\"duration_ms\":");
+        millis(line, duration);
+        let _ = write!(line, ",\"bytes\":{}", self.bytes);
+        if let Some(degraded) = &self.degraded {
+            line.push_str(",\"degraded\":\"");
+            escape(line, degraded.as_bytes());
+            line.push('"');
+        }
+        if let Some(error) = self.proxy_error {
+            let _ = write!(line, ",\"proxy_error\":\"{error}\"");
+        }
+        if let Some(driver) = driver {
+            self.attempts(line, driver);
+        }
+        line.push('}');
+    }
+
+    fn attempts(&self, line: &mut String, driver: &Driver) {
+        line.push_str(",\"attempts\":[");
+        let mut zone = None;
+        for (index, (trace, endpoint)) in driver.call().trail().iter().zip(driver.endpoints()).enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            let (ended, outcome) = trace.ended.map_or((trace.started, "open"), |(at, ended)| (at, outcome(ended)));
+            let _ = write!(
+                line,
+                "{separator}{{\"endpoint\":\"{}\",\"kind\":\"{}\",\"outcome\":\"{outcome}\",\"start_ms\":",
+                endpoint.id.replica,
+                kind(trace.kind),
+            );
+            millis(line, trace.started.saturating_since(self.started));
+            line.push_str(",\"ms\":");
+            millis(line, ended.saturating_since(trace.started));
+            line.push('}');
+            zone = self.client.worker.shared.zones.get(usize::from(endpoint.zone));
+        }
+        line.push(']');
+        if let Some(zone) = zone.filter(|zone| !zone.is_empty()) {
+            let _ = write!(line, ",\"zone\":\"{zone}\"");
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.status = if self.finished { self.status } else { None };
+        self.write(None);
+    }
+}
+
+fn kind(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::First => "first",
+        AttemptKind::Retry => "retry",
+        AttemptKind::Hedge => "hedge",
+    }
+}
+
+fn outcome(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Committed(Class::Answered) => "answered",
+        Ended::Committed(Class::Degraded) => "degraded",
+        Ended::Committed(_) => "passed_on",
+        Ended::Rejected(_) => "answered_badly",
+        Ended::Failed(_, Cause::RequestBody) => "request_body_failed",
+        Ended::Failed(Proof::Refused, _) => "refused",
+        Ended::Failed(_, Cause::Connect) => "connect_failed",
+        Ended::Failed(_, Cause::ConnectTimeout) => "connect_timeout",
+        Ended::Failed(Proof::NotSent, _) => "not_sent",
+        Ended::Failed(_, Cause::Reset) => "reset",
+        Ended::Failed(_, Cause::Protocol) => "not_http",
+        Ended::TimedOut => "attempt_timeout",
+        Ended::Stalled => "stalled",
+        Ended::Cancelled => "cancelled",
+    }
+}
+
+/// Milliseconds with three decimals, without the detour over floating point.
+fn millis(line: &mut String, duration: Duration) {
+    let micros = duration.as_micros();
+    let _ = write!(line, "{}.{:03}", micros / 1000, micros % 1000);
+}
+
+/// The inside of a JSON string. What comes in is visible ASCII or was never shown to be UTF-8.
+fn escape(line: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' => line.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => line.push(char::from(*byte)),
+            _ => {
+                let _ = write!(line, "\\u{byte:04x}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_stay_json() {
+        let mut line = String::from("\"");
+        escape(&mut line, b"a\"b\\c\n\x80");
+        line.push('"');
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), "a\"b\\c\n\u{80}");
+    }
+
+    #[test]
+    fn durations_are_milliseconds() {
+        let mut line = String::new();
+        millis(&mut line, Duration::from_micros(12_003));
+        assert_eq!(line, "12.003");
+    }
+}

@@ -1,0 +1,273 @@
+//! Drives one call: tells policy what happens, and does what policy says.
+//!
+//! All attempts of a request run inside the request's own task, so that dropping the request drops them, and with
+//! them their connections. Nothing is decided here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::{HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request};
+use seaworthy_observe::Via;
+use seaworthy_policy::Time;
+use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Event, Failure, Step};
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep};
+
+use crate::body::Outgoing;
+use crate::edge::{Edge, Endpoint, Scratch, Start};
+use crate::headers::{ATTEMPT, DEADLINE, DEGRADED};
+use crate::upstream::{Answer, Attempt, AttemptError, Connection};
+use crate::worker::Worker;
+
+type Running = Pin<Box<dyn Future<Output = Result<Answer, AttemptError>>>>;
+
+/// One attempt of the call, in the order of their numbers.
+struct Slot {
+    endpoint: Arc<Endpoint>,
+    running: Option<Running>,
+    answer: Option<Answer>,
+}
+
+/// What is sent, as often as it is sent.
+pub(crate) struct Template {
+    pub(crate) head: Request<()>,
+    pub(crate) body: Outgoing,
+    pub(crate) config: Arc<CallConfig>,
+    pub(crate) deadline: Time,
+}
+
+/// How a call ended.
+pub(crate) enum Outcome {
+    /// This answer is to be delivered.
+    Committed(Answer),
+    /// There is none.
+    Failed(Failure),
+}
+
+/// A call with everything that it is doing.
+pub(crate) struct Driver {
+    worker: Rc<Worker>,
+    edge: Arc<Edge>,
+    call: Call,
+    slots: Vec<Slot>,
+    committed: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+    finished: bool,
+}
+
+impl Driver {
+    /// A call that was not started yet.
+    pub(crate) fn new(worker: Rc<Worker>, edge: Arc<Edge>, call: Call) -> Self {
+        Self { worker, edge, call, slots: Vec::new(), committed: 0, timer: None, finished: false }
+    }
+
+    /// Runs the call until an answer is committed or the call gives up.
+    pub(crate) async fn run(&mut self, template: &Template) -> Outcome {
+        let mut event = Event::Start;
+        loop {
+            if let Some(outcome) = self.tell(event, template) {
+                return outcome;
+            }
+            let mut woken = None;
+            if self.call.is_parked() {
+                // Registers first and asks again: an endpoint may have come up in between.
+                woken = Some(Arc::clone(&self.edge.available).notified_owned());
+                if let Some(outcome) = self.tell(Event::Timer, template) {
+                    return outcome;
+                }
+            }
+            event = self.wait(woken).await;
+        }
+    }
+
+    /// The call itself.
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The endpoint of each entry of the call's trail.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.slots.iter().map(|slot| &*slot.endpoint)
+    }
+
+    /// The edge it uses.
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// Monotonic time.
+    pub(crate) fn now(&self) -> Time {
+        self.worker.now()
+    }
+
+    /// The same point on the runtime's clock.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.worker.instant(time)
+    }
+
+    /// The timer, for whoever goes on with the response.
+    pub(crate) fn take_timer(&mut self) -> Pin<Box<Sleep>> {
+        self.timer.take().unwrap_or_else(|| Box::pin(tokio::time::sleep(Duration::ZERO)))
+    }
+
+    /// Tells policy how the committed response ended. Only the first time counts.
+    pub(crate) fn finish(&mut self, event: Event) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        let mut scratch = self.worker.scratch.borrow_mut();
+        self.edge.tell(self.worker.now(), &mut self.call, event, &mut scratch);
+    }
+
+    /// A byte of the committed response arrived.
+    pub(crate) fn progress(&self, now: Time) {
+        self.edge.progress(now, self.slots[self.committed].endpoint.key);
+    }
+
+    /// The committed attempt's connection is free.
+    pub(crate) fn give_back(&self, connection: Connection) {
+        let endpoint = self.slots[self.committed].endpoint.key;
+        self.worker.upstreams.give_back(self.worker.now(), &self.edge, endpoint, connection);
+    }
+
+    fn tell(&mut self, event: Event, template: &Template) -> Option<Outcome> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let Scratch { steps, starts } = {
+            self.edge.tell(worker.now(), &mut self.call, event, &mut scratch);
+            &mut *scratch
+        };
+        let mut starts = starts.drain(..);
+        let mut outcome = None;
+        for step in steps.iter() {
+            match *step {
+                Step::Attempt { .. } => {
+                    let start = starts.next().expect("one start for each attempt step");
+                    self.begin(start, template);
+                }
+                Step::Cancel { attempt } => {
+                    let slot = &mut self.slots[usize::from(attempt)];
+                    slot.running = None;
+                    slot.answer = None;
+                }
+                Step::Commit { attempt } => {
+                    self.committed = usize::from(attempt);
+                    let answer = self.slots[self.committed].answer.take();
+                    outcome = Some(Outcome::Committed(answer.expect("policy commits what has answered")));
+                }
+                Step::Fail(failure) => {
+                    self.finished = true;
+                    outcome = Some(Outcome::Failed(failure));
+                }
+            }
+        }
+        if outcome.is_some() {
+            for slot in &mut self.slots {
+                slot.running = None;
+                slot.answer = None;
+            }
+        }
+        outcome
+    }
+
+    fn begin(&mut self, start: Start, template: &Template) {
+        debug_assert_eq!(usize::from(start.attempt), self.slots.len(), "attempts are numbered in order");
+        self.worker.count_attempt(&self.edge, start.kind);
+        let mut head = Request::new(());
+        *head.method_mut() = template.head.method().clone();
+        *head.uri_mut() = template.head.uri().clone();
+        *head.headers_mut() = template.head.headers().clone();
+        let headers = head.headers_mut();
+        headers.insert(ATTEMPT, attempt_number(start.attempt));
+        if self.edge.supervised {
+            let left = template.deadline.saturating_since(self.worker.now()).as_millis();
+            headers.insert(DEADLINE, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+        }
+        if self.edge.via == Via::Egress {
+            headers.insert(HOST, start.endpoint.host.clone());
+        }
+        let attempt = Attempt {
+            worker: Rc::clone(&self.worker),
+            edge: Arc::clone(&self.edge),
+            endpoint: Arc::clone(&start.endpoint),
+            head,
+            body: template.body.clone(),
+            connect_timeout: template.config.connect_timeout.min(template.config.attempt_timeout),
+        };
+        let running: Running = Box::pin(attempt.run());
+        self.slots.push(Slot { endpoint: start.endpoint, running: Some(running), answer: None });
+    }
+
+    /// Waits for the next thing to tell.
+    async fn wait(&mut self, woken: Option<OwnedNotified>) -> Event {
+        let mut woken = woken.map(Box::pin);
+        if let Some(deadline) = self.call.next_deadline() {
+            let at = self.worker.instant(deadline);
+            match &mut self.timer {
+                Some(timer) if timer.deadline() == at => {}
+                Some(timer) => timer.as_mut().reset(at),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
+            }
+        }
+        let slots = &mut self.slots;
+        let timer = &mut self.timer;
+        std::future::poll_fn(move |context| {
+            for (index, slot) in slots.iter_mut().enumerate() {
+                let Some(running) = &mut slot.running else { continue };
+                if let Poll::Ready(result) = running.as_mut().poll(context) {
+                    slot.running = None;
+                    let attempt = AttemptId::try_from(index).expect("attempts are few");
+                    return Poll::Ready(slot.ended(attempt, result));
+                }
+            }
+            if woken.as_mut().is_some_and(|woken| woken.as_mut().poll(context).is_ready()) {
+                return Poll::Ready(Event::Timer);
+            }
+            match timer {
+                Some(timer) => timer.as_mut().poll(context).map(|()| Event::Timer),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl Slot {
+    fn ended(&mut self, attempt: AttemptId, result: Result<Answer, AttemptError>) -> Event {
+        match result {
+            Err(AttemptError { proof, cause }) => Event::Failed { attempt, proof, cause },
+            Ok(answer) => {
+                let headers = answer.response.headers();
+                let class = Class::of(answer.response.status().as_u16(), headers.contains_key(DEGRADED));
+                let retry_after = retry_after(headers);
+                self.answer = Some(answer);
+                Event::Head { attempt, class, retry_after }
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.running = None);
+        self.finish(Event::Dropped);
+    }
+}
+
+/// The number of an attempt, from 1.
+fn attempt_number(attempt: AttemptId) -> HeaderValue {
+    const FIRST: [&str; 5] = ["1", "2", "3", "4", "5"];
+    FIRST.get(usize::from(attempt)).map_or_else(|| u16::from(attempt).saturating_add(1).into(), |text| HeaderValue::from_static(text))
+}
+
+/// `Retry-After` in seconds. The form with a date is rare, and useless without a common clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(u64::from(seconds)))
+}

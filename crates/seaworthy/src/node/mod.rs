@@ -1,0 +1,233 @@
+//! The node: gateway, supervisor, fault engine and admin API in one process, wired through their ports.
+//!
+//! The gateway has threads of its own. Everything else (processes, probes, faults, admin API) runs on this thread, so that
+//! no probe and no page of `status` ever delays a request.
+
+mod admin;
+mod journal;
+mod status;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use seaworthy_fault::{FaultEngine, FaultPorts};
+use seaworthy_gateway::{Gateway, GatewayPorts};
+use seaworthy_observe::metrics::Registry;
+use seaworthy_observe::{Clock, Destination, DialTable, EventBus, EventKind, LogSink, Rendering};
+use seaworthy_policy::Time;
+use seaworthy_spec::plan::{Plan, ServiceKind};
+use seaworthy_supervise::{Supervisor, SupervisorPorts};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use crate::cli::{Format, NodeArgs};
+use crate::exit::Exit;
+use crate::spec_file;
+use crate::state_dir::{self, NodeFile};
+
+/// One log file per node start is enough; the file itself is bounded.
+const LOG_FILE: &str = "log.jsonl";
+
+/// Everything the admin API can reach.
+pub(crate) struct Node {
+    plan: Arc<Plan>,
+    clock: Clock,
+    started: Time,
+    bus: EventBus,
+    metrics: Registry,
+    gateway: Gateway,
+    supervisor: Supervisor,
+    faults: FaultEngine,
+    token: String,
+    stop: Notify,
+}
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(arguments: &NodeArgs) -> Result<Exit> {
+    let plan = Arc::new(spec_file::plan(&arguments.spec, &arguments.ablate)?);
+    let state_dir = state_dir::create(&arguments.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    LocalSet::new().block_on(&runtime, serve(plan, state_dir, arguments.log))
+}
+
+async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Result<Exit> {
+    let orphaned = orphaned();
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let admin = admin::listen(plan.admin).await?;
+    let node = tokio::select! {
+        node = start(plan, &state_dir, log) => Rc::new(node?),
+        // Whoever stops us while services are still being built gets what was asked for.
+        _ = terminate.recv() => return Ok(Exit::Good),
+        () = orphaned.notified() => return Ok(Exit::CouldNotJudge),
+    };
+    let file = node.file(&admin)?;
+    tokio::task::spawn_local(admin::serve(admin, node.clone()));
+    let json = serde_json::to_vec_pretty(&file).context("writing down our addresses")?;
+    state_dir::write_atomically(&state_dir.join(seaworthy_keeper::READY_FILE), &json).context("writing down our addresses")?;
+    node.bus.emit(EventKind::NodeStarted { pid: process::id() });
+    let abandoned = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = node.stop.notified() => false,
+        () = orphaned.notified() => true,
+    };
+    if abandoned {
+        // The keeper is dead, so nobody would clean up after us: everything goes now, without a drain.
+        node.faults.clear_all().await.context("ending faults")?;
+        node.supervisor.kill_all();
+        return Ok(Exit::CouldNotJudge);
+    }
+    Ok(stop(&node).await)
+}
+
+/// Opens the listeners, builds, and starts every process.
+async fn start(plan: Arc<Plan>, state_dir: &Path, log: Option<Format>) -> Result<Node> {
+    let clock = Clock;
+    let logs = LogSink::start(destinations(state_dir, log)?).context("starting the log")?;
+    let bus = EventBus::new(logs.clone());
+    let dial = Arc::new(DialTable::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let metrics = Registry::new(threads);
+    let ports = GatewayPorts { bus: bus.clone(), logs: logs.clone(), clock, dial: dial.clone(), metrics: metrics.clone(), threads };
+    let gateway = Gateway::start(plan.clone(), ports)?;
+    let token = state_dir::token(state_dir)?;
+    let ports = SupervisorPorts {
+        endpoints: Arc::new(gateway.clone()),
+        dial: dial.clone(),
+        bus: bus.clone(),
+        logs,
+        egress: gateway.egress_addresses(),
+        token: token.clone(),
+        state_dir: state_dir.to_path_buf(),
+    };
+    let supervisor = Supervisor::start(plan.clone(), ports).await?;
+    gateway.set_suspicion_sink(Arc::new(supervisor.clone()));
+    let faults = FaultEngine::new(FaultPorts {
+        processes: Arc::new(supervisor.clone()),
+        dial,
+        bus: bus.clone(),
+        journal: Box::new(journal::KeeperJournal::open(state_dir).context("opening the journal of faults")?),
+        zones: plan.zones.clone(),
+        external: external_endpoints(&plan),
+    })?;
+    let started = clock.now();
+    Ok(Node { plan, clock, started, bus, metrics, gateway, supervisor, faults, token, stop: Notify::new() })
+}
+
+/// Ends faults, lets requests finish, then stops the services they needed.
+async fn stop(node: &Node) -> Exit {
+    node.bus.emit(EventKind::NodeDraining);
+    let mut exit = Exit::Good;
+    if node.faults.clear_all().await.is_err() {
+        exit = Exit::NotClean;
+    }
+    let cut = node.gateway.drain(node.plan.drain).await;
+    if cut > 0 {
+        exit = exit.max(Exit::NotClean);
+    }
+    node.supervisor.stop().await;
+    node.bus.logs().flush();
+    exit
+}
+
+impl Node {
+    fn file(&self, admin: &tokio::net::TcpListener) -> Result<NodeFile> {
+        Ok(NodeFile {
+            pid: process::id(),
+            admin: admin.local_addr().context("reading the admin address")?,
+            gateway: self.gateway.ingress_address(),
+            egress: self.gateway.egress_addresses(),
+        })
+    }
+
+    fn uptime(&self) -> Duration {
+        self.clock.now().saturating_since(self.started)
+    }
+
+    fn reset(&self) {
+        self.gateway.reset();
+        self.bus.emit(EventKind::PolicyReset);
+    }
+
+    /// Compares in constant time: the token is a secret.
+    fn is_authorised(&self, headers: &hyper::HeaderMap) -> bool {
+        let value = headers.get(hyper::header::AUTHORIZATION).map(hyper::header::HeaderValue::as_bytes);
+        let Some(given) = value.and_then(|value| value.strip_prefix(b"Bearer ")) else { return false };
+        let expected = self.token.as_bytes();
+        let differences = given.iter().zip(expected).fold(0, |sum, (left, right)| sum | (left ^ right));
+        given.len() == expected.len() && differences == 0
+    }
+
+    /// A service that a route leads to, or that one of those cannot do without.
+    fn is_critical(&self, service: &str) -> bool {
+        let Some((index, _)) = self.plan.service(service) else { return false };
+        let routed = self.plan.routes.iter().any(|route| route.to == index);
+        let needs = self.plan.services.iter().flat_map(|service| &service.needs);
+        routed || needs.into_iter().any(|need| need.required && need.service == index)
+    }
+
+    /// Why the node should not get traffic yet; every replica is up at a start.
+    fn unready_reason(&self) -> Option<String> {
+        let state = self.bus.state();
+        if state.node.draining {
+            return Some("draining".to_owned());
+        }
+        for service in &self.plan.services {
+            let wanted = match &service.kind {
+                ServiceKind::Supervised(process) => process.replicas.len(),
+                ServiceKind::External { endpoints, .. } => endpoints.len(),
+            };
+            let ready = state.services.get(&service.name).map_or(0, |service| {
+                service.replicas.values().filter(|replica| replica.ready).count()
+            });
+            if ready < wanted {
+                return Some(format!("{}: {ready} of {wanted} replicas are ready", service.name));
+            }
+        }
+        None
+    }
+}
+
+fn destinations(state_dir: &Path, log: Option<Format>) -> Result<Vec<Destination>> {
+    let path = state_dir.join(LOG_FILE);
+    let file = Destination::file(&path).with_context(|| format!("opening {}", path.display()))?;
+    let on_screen = match log {
+        None => None,
+        Some(Format::Human) => Some(Rendering::Human),
+        Some(Format::Json) => Some(Rendering::Json),
+    };
+    Ok([Some(file), on_screen.map(Destination::stdout)].into_iter().flatten().collect())
+}
+
+fn external_endpoints(plan: &Plan) -> BTreeMap<String, Vec<std::net::SocketAddr>> {
+    let external = plan.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::External { endpoints, .. } => {
+            Some((service.name.clone(), endpoints.iter().map(|(address, _)| *address).collect()))
+        }
+        ServiceKind::Supervised(_) => None,
+    });
+    external.collect()
+}
+
+/// Notified when our stdin ends, which happens when the keeper dies. Started by hand in a terminal, nobody is watched.
+fn orphaned() -> Arc<Notify> {
+    let notify = Arc::new(Notify::new());
+    if io::stdin().is_terminal() {
+        return notify;
+    }
+    let ended = notify.clone();
+    std::thread::spawn(move || {
+        let mut byte = [0_u8; 1];
+        while io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {}
+        ended.notify_one();
+    });
+    notify
+}

@@ -1,0 +1,66 @@
+//! `run`: becomes the keeper, which starts the node. And the keeper's own entry, for the driver of a drill.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use seaworthy_keeper::{KeeperConfig, Owner, RestartBackoff};
+
+use crate::cli::{Format, KeeperArgs, NodeArgs, RunArgs};
+use crate::exit::Exit;
+use crate::{spec_file, state_dir};
+
+/// What a stop may take beyond the gateway's drain: services have their own grace.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(arguments: &RunArgs) -> Result<Exit> {
+    let plan = spec_file::plan(&arguments.spec, &[])?;
+    let format = arguments.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Human } else { Format::Json });
+    let node = NodeArgs {
+        spec: arguments.spec.clone(),
+        state_dir: state_dir::of_spec(&arguments.spec, arguments.state_dir.as_deref()),
+        ablate: Vec::new(),
+        log: Some(format),
+    };
+    keeper(&node, Owner::None, plan.drain + STOP_MARGIN)
+}
+
+pub(crate) fn keep(arguments: &KeeperArgs) -> Result<Exit> {
+    keeper(&arguments.node, Owner::Stdin, STOP_MARGIN)
+}
+
+fn keeper(node: &NodeArgs, owner: Owner, drain_limit: Duration) -> Result<Exit> {
+    let state_dir = state_dir::create(&node.state_dir)?;
+    let config = KeeperConfig {
+        node_command: role_command("node", node, &state_dir)?,
+        state_dir,
+        owner,
+        restart_backoff: RestartBackoff::default(),
+        drain_limit,
+    };
+    Ok(match seaworthy_keeper::run(config) {
+        0 => Exit::Good,
+        1 => Exit::Bad,
+        3 => Exit::NotClean,
+        130 => Exit::Interrupted,
+        _ => Exit::CouldNotJudge,
+    })
+}
+
+/// This very program in one of its inner roles.
+pub(crate) fn role_command(role: &str, node: &NodeArgs, state_dir: &Path) -> Result<Vec<OsString>> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let mut command: Vec<OsString> = vec![program.into(), role.into()];
+    command.extend(["--spec".into(), node.spec.clone().into_os_string()]);
+    command.extend(["--state-dir".into(), state_dir.as_os_str().to_owned()]);
+    for mechanism in &node.ablate {
+        command.extend(["--ablate".into(), mechanism.into()]);
+    }
+    if let Some(format) = node.log {
+        let word = if format == Format::Human { "human" } else { "json" };
+        command.extend(["--log".into(), word.into()]);
+    }
+    Ok(command)
+}

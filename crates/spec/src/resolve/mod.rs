@@ -1,0 +1,15 @@
+//! From what was written to what is meant: names become indices, defaults are filled in with their origin,
+//! and contradictions are reported, all of them at once.
+
+mod data;
+mod failures;
+mod faults;
+mod loads;
+mod policy;
+mod promises;
+mod resolver;
+mod routes;
+mod services;
+mod settings;
+
+pub(crate) use resolver::resolve;

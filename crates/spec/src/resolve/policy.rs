@@ -1,0 +1,294 @@
+//! How calls are protected: the policies of services, and what routes change about them.
+
+use std::time::Duration;
+
+use seaworthy_policy::backoff::{BackoffConfig, Jitter};
+use seaworthy_policy::breaker::BreakerConfig;
+use seaworthy_policy::budget::BudgetConfig;
+use seaworthy_policy::call::CallConfig;
+use seaworthy_policy::ejection::EjectionConfig;
+use seaworthy_policy::pool::{Guard, ParkingConfig, PoolConfig};
+
+use super::resolver::Resolver;
+use super::settings::Section;
+use crate::codes::Code;
+use crate::decode::{Object, Value, show_duration};
+use crate::diagnostic::Diagnostic;
+use crate::plan::Origin;
+
+/// For services that somebody else runs, calls wait only this long after the last endpoint went: nobody here
+/// can bring it back.
+const PARKING_EXTERNAL: Duration = Duration::from_secs(10);
+
+/// The policy of a service.
+pub(super) struct Policy {
+    pub(super) call: CallConfig,
+    pub(super) pool: PoolConfig,
+    pub(super) keyed: bool,
+}
+
+/// The policy of a service while it is a base for those of its routes.
+struct Base<'a> {
+    call: &'a CallConfig,
+    path: String,
+}
+
+impl Resolver<'_> {
+    pub(super) fn service_policy(
+        &mut self,
+        service: &Section<'_>,
+        endpoint_count: usize,
+        is_external: bool,
+    ) -> Policy {
+        let section = service.under("policy");
+        let mut call = self.call(&section, None);
+        // Calls through an egress are not parked unless the spec asks for it: their caller has a deadline of its
+        // own and can degrade.
+        call.park = section.get("parking").is_some_and(|value| value.as_object().is_some());
+        let budget = self.budget(&section);
+        let guard = self.guard(&section, endpoint_count, call.attempt_timeout);
+        let parking = self.parking(&section, is_external);
+        let keyed = self.keyed(&section);
+        let pool = PoolConfig { guard, budget, parking, ..PoolConfig::default() };
+        Policy { call, pool, keyed: keyed.unwrap_or(false) }
+    }
+
+    /// The policy of a route: that of its service, with what the route says itself.
+    pub(super) fn route_call(&mut self, section: &Section<'_>, service: &str, base: &CallConfig) -> CallConfig {
+        let path = format!("services.{service}.policy");
+        if section.object.is_none() {
+            self.setting(section.path.clone(), path.clone(), Origin::Derived("the service's policy".to_owned()));
+            return base.clone();
+        }
+        self.call(section, Some(&Base { call: base, path }))
+    }
+
+    fn call(&mut self, section: &Section<'_>, base: Option<&Base<'_>>) -> CallConfig {
+        let default = base.map_or_else(CallConfig::default, |base| base.call.clone());
+        let inherited = |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.{key}", base.path)));
+        let retry = section.under("retry");
+        let attempts = u32::from(default.max_attempts);
+        let is_off = section.is_word("retry", "off");
+        let retries = if section.is_given("retry") { !is_off } else { default.retry };
+        let total_timeout = self.duration_or(section, "total_timeout", (default.total_timeout, inherited("total_timeout")));
+        let max_attempts = if is_off {
+            self.off(section, "retry");
+            attempts
+        } else {
+            self.count_or(&retry, "max_attempts", (attempts, inherited("retry.max_attempts")))
+        };
+        let fallback = self.attempt_fallback(total_timeout, max_attempts, &default, base);
+        let attempt_timeout = self.duration_or(section, "attempt_timeout", fallback);
+        let connect = default.connect_timeout.min(attempt_timeout);
+        let origin = if connect < default.connect_timeout {
+            Origin::Derived("attempt_timeout".to_owned())
+        } else {
+            inherited("connect_timeout")
+        };
+        let connect_timeout = self.duration_or(section, "connect_timeout", (connect, origin));
+        self.require_ascending(section, ("connect_timeout", connect_timeout), ("attempt_timeout", attempt_timeout));
+        let backoff = if is_off { default.backoff } else { self.backoff(&retry, default.backoff, base) };
+        let (hedge_percentile, min_hedge_delay) = self.hedge(section, &default, base);
+        CallConfig {
+            total_timeout,
+            attempt_timeout,
+            connect_timeout,
+            max_attempts: u8::try_from(max_attempts).unwrap_or(u8::MAX),
+            backoff,
+            retry: retries,
+            hedge_percentile,
+            min_hedge_delay,
+            park: default.park,
+        }
+    }
+
+    /// The limit of an attempt when it is not given: short enough for all attempts to fit into the deadline.
+    fn attempt_fallback(
+        &self,
+        total: Duration,
+        max_attempts: u32,
+        default: &CallConfig,
+        base: Option<&Base<'_>>,
+    ) -> (Duration, Origin) {
+        let fitting = Duration::from_millis((total.as_millis() / u128::from(max_attempts.max(1))) as u64);
+        if fitting < default.attempt_timeout && !fitting.is_zero() {
+            return (fitting, Origin::Derived(format!("{} / {max_attempts} attempts", show_duration(total))));
+        }
+        let origin = base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
+        (default.attempt_timeout, origin)
+    }
+
+    fn off(&mut self, section: &Section<'_>, key: &str) {
+        if let Some(value) = section.get(key) {
+            let origin = self.origin(value.span);
+            self.setting(section.path_of(key), "off", origin);
+        }
+    }
+
+    fn backoff(&mut self, section: &Section<'_>, default: BackoffConfig, base: Option<&Base<'_>>) -> BackoffConfig {
+        let from = |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.retry.{key}", base.path)));
+        let initial = self.duration_or(section, "initial_backoff", (default.initial, from("initial_backoff")));
+        let longest = if section.is_given("max_backoff") { default.max } else { default.max.max(initial) };
+        let max = self.duration_or(section, "max_backoff", (longest, from("max_backoff")));
+        self.require_ascending(section, ("initial_backoff", initial), ("max_backoff", max));
+        let jitter = section.get("jitter").and_then(Value::as_text).map(|word| match word {
+            "none" => Jitter::None,
+            "equal" => Jitter::Equal,
+            _ => Jitter::Full,
+        });
+        let show = |jitter: &Jitter| match jitter {
+            Jitter::None => "none".to_owned(),
+            Jitter::Full => "full".to_owned(),
+            Jitter::Equal => "equal".to_owned(),
+        };
+        let jitter = self.effective(section, "jitter", jitter, (default.jitter, from("jitter")), show);
+        BackoffConfig { initial, max, jitter, ..default }
+    }
+
+    fn hedge(
+        &mut self,
+        section: &Section<'_>,
+        default: &CallConfig,
+        base: Option<&Base<'_>>,
+    ) -> (Option<f64>, Duration) {
+        let hedge = section.under("hedge");
+        if section.is_word("hedge", "off") {
+            self.off(section, "hedge");
+            return (None, default.min_hedge_delay);
+        }
+        if default.hedge_percentile.is_none() && !section.is_given("hedge") {
+            let from = base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.hedge", base.path)));
+            self.setting(section.path_of("hedge"), "off", from);
+            return (None, default.min_hedge_delay);
+        }
+        let usual = default.hedge_percentile.or(CallConfig::default().hedge_percentile).unwrap_or(0.95);
+        let percentile = self.ratio(&hedge, "percentile", usual);
+        let delay = self.duration(&hedge, "min_delay", default.min_hedge_delay);
+        (Some(percentile), delay)
+    }
+
+    fn budget(&mut self, section: &Section<'_>) -> BudgetConfig {
+        let default = BudgetConfig::default();
+        let (retry, hedge) = (section.under("retry"), section.under("hedge"));
+        let retry_ratio = self.ratio(&retry, "retry_ratio", default.retry_ratio);
+        let floor = self.count(&retry, "min_retries_per_second", default.floor_per_second as u32);
+        let hedge_ratio = if section.is_word("hedge", "off") {
+            default.hedge_ratio
+        } else {
+            self.ratio(&hedge, "max_share", default.hedge_ratio)
+        };
+        BudgetConfig { retry_ratio, floor_per_second: f64::from(floor), hedge_ratio, ..default }
+    }
+
+    fn guard(&mut self, section: &Section<'_>, endpoint_count: usize, attempt_timeout: Duration) -> Guard {
+        let several = endpoint_count > 1;
+        let (right, wrong) = if several { ("ejection", "circuit_breaker") } else { ("circuit_breaker", "ejection") };
+        if let Some(span) = section.key_span(wrong) {
+            let count = if several { format!("{endpoint_count} endpoints") } else { "one endpoint".to_owned() };
+            let message = format!("`{wrong}` does not apply to a service with {count}");
+            self.report(
+                Diagnostic::new(Code::WrongGuard, span, message)
+                    .label(format!("guarded by `{right}`"))
+                    .help(format!("use `{right}`, or change the number of replicas"))
+                    .path(section.path_of(wrong)),
+            );
+        }
+        if several {
+            Guard::Ejection(self.ejection(&section.under("ejection")))
+        } else {
+            Guard::Breaker(self.breaker(&section.under("circuit_breaker"), attempt_timeout))
+        }
+    }
+
+    fn ejection(&mut self, section: &Section<'_>) -> EjectionConfig {
+        let default = EjectionConfig::default();
+        let consecutive_failures = self.count(section, "consecutive_failures", default.consecutive_failures);
+        let base = self.duration(section, "base_ejection_time", default.base_ejection_time);
+        let longest = default.max_ejection_time.max(base);
+        let max = self.duration_or(section, "max_ejection_time", (longest, Origin::Default));
+        self.require_ascending(section, ("base_ejection_time", base), ("max_ejection_time", max));
+        EjectionConfig { consecutive_failures, base_ejection_time: base, max_ejection_time: max, ..default }
+    }
+
+    fn breaker(&mut self, section: &Section<'_>, attempt_timeout: Duration) -> BreakerConfig {
+        let default = BreakerConfig::default();
+        let slow = section.get("slow_call_duration_threshold").and_then(Value::as_duration);
+        let show = |slow: &Option<Duration>| slow.map_or_else(|| "none".to_owned(), show_duration);
+        let consecutive_failures = self.count(section, "consecutive_failures", default.consecutive_failures);
+        let failure_rate_threshold = self.ratio(section, "failure_rate_threshold", default.failure_rate_threshold);
+        let minimum_number_of_calls =
+            self.count(section, "minimum_number_of_calls", default.minimum_number_of_calls);
+        let sliding_window = self.duration(section, "sliding_window_duration", default.sliding_window);
+        let slow_call_duration =
+            self.effective(section, "slow_call_duration_threshold", slow.map(Some), (None, Origin::Default), show);
+        let slow_call_rate_threshold =
+            self.ratio(section, "slow_call_rate_threshold", default.slow_call_rate_threshold);
+        let wait_key = "wait_duration_in_open_state";
+        let wait = self.duration(section, wait_key, default.wait_duration_in_open_state);
+        let max_key = "max_wait_duration_in_open_state";
+        let max_wait = self.duration_or(section, max_key, (default.max_wait.max(wait), Origin::Default));
+        self.require_ascending(section, (wait_key, wait), (max_key, max_wait));
+        let probes_key = "permitted_number_of_calls_in_half_open_state";
+        let probes = self.count(section, probes_key, default.permitted_number_of_calls_in_half_open_state);
+        BreakerConfig {
+            consecutive_failures,
+            failure_rate_threshold,
+            minimum_number_of_calls,
+            sliding_window,
+            slow_call_duration,
+            slow_call_rate_threshold,
+            wait_duration_in_open_state: wait,
+            max_wait,
+            permitted_number_of_calls_in_half_open_state: probes,
+            // A probe that hangs is given up after twice what an attempt may take.
+            probe_timeout: attempt_timeout.saturating_mul(2),
+            recovery_ramp: self.duration(section, "recovery_ramp", default.recovery_ramp),
+            ..default
+        }
+    }
+
+    fn parking(&mut self, section: &Section<'_>, is_external: bool) -> ParkingConfig {
+        let default = ParkingConfig::default();
+        let only_within = is_external.then_some(PARKING_EXTERNAL);
+        if section.is_word("parking", "off") {
+            self.off(section, "parking");
+            return ParkingConfig { max_requests: 0, only_within, ..default };
+        }
+        let max_requests = self.count(&section.under("parking"), "max_requests", default.max_requests);
+        ParkingConfig { max_requests, only_within, ..default }
+    }
+
+    /// Whether writes carry keys that the backend honours; `None` when the section does not say.
+    pub(super) fn keyed(&mut self, section: &Section<'_>) -> Option<bool> {
+        let object = section.object?.object("idempotency")?;
+        let path = section.path_of("idempotency");
+        let mut keyed = true;
+        for (key, needed, why) in [
+            ("key", "required", "without its key a write could be executed twice"),
+            ("backend", "honours", "a backend that does not know the key executes the write again"),
+        ] {
+            if let Some(value) = object.get(key).filter(|value| value.as_text() != Some(needed)) {
+                keyed = false;
+                self.idempotency_problem(value, &format!("{path}.{key}"), why);
+            }
+        }
+        if let (true, Some(origin)) = (keyed, key_origin(self, object)) {
+            self.setting(path, "{ key: required, backend: honours }", origin);
+        }
+        Some(keyed)
+    }
+
+    fn idempotency_problem(&mut self, value: &Value, path: &str, why: &str) {
+        let word = value.as_text().unwrap_or_default();
+        self.report(
+            Diagnostic::new(Code::Idempotency, value.span, format!("`{word}` protects nothing: {why}"))
+                .label("not enough to send a write again")
+                .help("write `{ key: required, backend: honours }` if that is true, or leave `idempotency` out")
+                .path(path),
+        );
+    }
+}
+
+fn key_origin(resolver: &Resolver<'_>, object: &Object) -> Option<Origin> {
+    object.get("key").map(|value| resolver.origin(value.span))
+}
