@@ -62,11 +62,6 @@ impl Record {
         self.target = target;
     }
 
-    /// When it arrived.
-    pub(crate) fn started(&self) -> Time {
-        self.started
-    }
-
     /// Its name through all hops.
     pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id

@@ -95,11 +95,6 @@ impl Driver {
         self.slots.iter().map(|slot| &*slot.endpoint)
     }
 
-    /// The edge it uses.
-    pub(crate) fn edge(&self) -> &Edge {
-        &self.edge
-    }
-
     /// Monotonic time.
     pub(crate) fn now(&self) -> Time {
         self.worker.now()

@@ -1,2 +1,33 @@
-//! HTTP data plane: ingress by routes and egress listeners.
+//! The HTTP data plane: ingress by routes, and one egress listener for each service that others call.
+//!
+//! **The walk of a request.** A thread accepts the connection ([`guard`] reads along from here on) and hands the
+//! request to `serve`, which finds its target: a route, or the service of an egress listener. Policy judges the head;
+//! a small body is read so that it can be sent again. Then `driver` runs one call of the target's `edge`: it tells
+//! policy what happens, begins and cancels attempts (`upstream`), and ends with an answer to pass on (`delivery`) or
+//! a failure to tell (`problem`). When the last byte is out, the call ends and the access log gets its line.
+//!
+//! **Threads.** Every thread has its own runtime, listening sockets, connections and upstream connections. Shared are
+//! the edges, one lock each, held for the length of one decision.
+//!
+//! Absent on purpose: decisions (`policy` makes them), probing and processes (told through
+//! [`seaworthy_observe::EndpointSink`]), TLS, HTTP/2, WebSocket, caching.
+
+mod access;
+mod body;
+mod connection;
+mod delivery;
+mod driver;
+mod edge;
+mod gateway;
 pub mod guard;
+mod headers;
+mod listener;
+mod metrics;
+mod problem;
+mod route;
+mod serve;
+mod shared;
+mod upstream;
+mod worker;
+
+pub use gateway::{Drained, EdgeView, Gateway, GatewayError, GatewayPorts, THREADS_MAX};

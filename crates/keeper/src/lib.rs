@@ -28,7 +28,7 @@ mod undo;
 
 pub use config::{KeeperConfig, Owner, RestartBackoff};
 pub use journal::{JOURNAL_BYTES_MAX, Journal};
-pub use process::process_start_time;
+pub use process::{Sweep, process_start_time, sweep};
 pub use record::{Entry, EntryState, Fault, FaultKind, Id, LABEL_BYTES_MAX};
 pub use run::{EXIT_COULD_NOT_START, EXIT_NOT_CLEAN, READY_FILE, run};
 pub use undo::{HealReport, Undo, boot_id, boottime_nanos, heal, undo};

@@ -22,16 +22,16 @@ pub(crate) fn pid_of(id: u32) -> Option<Pid> {
 
 /// What a sweep achieved.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sweep {
+pub struct Sweep {
     /// Processes that are gone.
-    pub(crate) ended: usize,
+    pub ended: usize,
     /// Whether nothing withstood SIGKILL until the limit, as a process in uninterruptible sleep does.
-    pub(crate) complete: bool,
+    pub complete: bool,
 }
 
 /// Kills every descendant of this process. As the subreaper it is the parent of all orphans, so killing its
-/// children brings their children to it, until there are none. Takes at most `limit`.
-pub(crate) fn sweep(limit: Duration) -> Sweep {
+/// children brings their children to it, until there are none. Takes at most `limit`. Reaps every child of the process it runs in.
+pub fn sweep(limit: Duration) -> Sweep {
     let deadline = Instant::now() + limit;
     let mut ended = 0;
     loop {

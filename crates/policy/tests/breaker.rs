@@ -289,6 +289,24 @@ fn late_result_closes_the_circuit() {
 }
 
 #[test]
+fn late_probe_of_an_earlier_half_open_state_closes_the_circuit() {
+    let mut story = Story::new(config());
+    story.half_open();
+    let early: Vec<Permit> = std::iter::from_fn(|| story.admit().ok()).collect();
+    story.wait(10_000);
+    story.breaker.on_timer(story.now, &mut story.rng);
+    assert!(story.is_open(), "none of the first probes returned in time");
+    story.now = story.breaker.next_deadline().unwrap();
+    let present: Vec<Permit> = std::iter::from_fn(|| story.admit().ok()).collect();
+    assert_eq!((early.len(), present.len()), (3, 3));
+    for permit in early {
+        story.complete(permit, Outcome::Success { elapsed: Duration::from_secs(12) });
+    }
+    assert_eq!(story.state(), State::HalfOpen, "they were asked about another state");
+    drop(present);
+}
+
+#[test]
 fn late_failures_do_not_open_it_again() {
     let mut story = Story::new(config());
     let early: Vec<Permit> = (0..100).map(|_| story.admit().unwrap()).collect();

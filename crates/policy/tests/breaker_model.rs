@@ -171,7 +171,7 @@ impl Model {
                 let overdue = probe.admitted + self.config.probe_timeout <= self.now;
                 probe.verdict.or(overdue.then_some(Verdict::Bad)) == wanted
             };
-            u32::try_from(self.probes.iter().filter(verdict).count()).unwrap()
+            self.probes.iter().filter(verdict).count() as u32
         };
         (count(Some(Verdict::Good)), count(Some(Verdict::Bad)), count(None))
     }
@@ -193,7 +193,7 @@ impl Model {
     }
 
     fn in_window(&self) -> Vec<Record> {
-        let width = u64::try_from(self.config.sliding_window.as_nanos()).unwrap() / BUCKETS;
+        let width = self.config.sliding_window.as_nanos() as u64 / BUCKETS;
         let newest = self.now.as_nanos() / width;
         let live =
             |record: &Record| record.era == self.era && newest - record.at.as_nanos() / width < BUCKETS;
@@ -266,7 +266,7 @@ impl Model {
                 self.state = ModelState::Open { since, until: Some(until) };
             }
             (State::Open { until }, ModelState::Open { until: Some(expected), .. }) => {
-                assert_eq!(until, expected)
+                assert_eq!(until, expected);
             }
             (shown, modelled) => panic!("{shown:?}, but the model says {modelled:?}"),
         }

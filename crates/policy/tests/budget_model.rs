@@ -23,13 +23,13 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0_u64..400).prop_map(|millis| Step::Wait { millis }),
-        3 => (1_u32..20).prop_map(|times| Step::Success { times }),
-        3 => (1_u32..20).prop_map(|times| Step::Request { times }),
+        3 => (1_u32..8).prop_map(|times| Step::Success { times }),
+        3 => (1_u32..8).prop_map(|times| Step::Request { times }),
         6 => Just(Step::Retry),
         3 => Just(Step::Hedge),
         3 => Just(Step::Release),
     ];
-    prop::collection::vec(step, 1..200)
+    prop::collection::vec(step, 1..120)
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +93,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn behaves_like_the_naive_budget(

@@ -23,8 +23,13 @@ struct World {
 
 impl World {
     fn new(endpoints: usize, pool: PoolConfig) -> Self {
-        let mut world =
-            Self { pool: Pool::new(pool), rng: Rng::seeded(7), now: Time::ZERO, config: CallConfig::default(), endpoints: vec![] };
+        let mut world = Self {
+            pool: Pool::new(pool),
+            rng: Rng::seeded(7),
+            now: Time::ZERO,
+            config: CallConfig::default(),
+            endpoints: vec![],
+        };
         for zone in 0..endpoints {
             let key = world.pool.on_added(world.now, zone as u16);
             world.pool.on_health(world.now, key, true, "");
@@ -164,7 +169,8 @@ fn what_is_sent_again_after_which_answer() {
         let mut call = world.call(safety);
         let (attempt, _) = attempt_of(&world.on(&mut call, Event::Start));
         let steps = world.on(&mut call, answered(attempt, class));
-        let resent = matches!(steps[..], [Step::Cancel { .. }, Step::Attempt { kind: AttemptKind::Retry, .. }]);
+        let resent =
+            matches!(steps[..], [Step::Cancel { .. }, Step::Attempt { kind: AttemptKind::Retry, .. }]);
         assert_eq!(resent, again, "{safety:?} {class:?}: {steps:?}");
         assert_eq!(steps.contains(&Step::Commit { attempt }), !again, "otherwise it is passed on");
     }
@@ -180,7 +186,9 @@ fn an_error_is_not_sent_again_where_nobody_does_better() {
 
 #[test]
 fn a_body_that_cannot_be_replayed_is_sent_again_only_on_proof() {
-    for (proof, cause, again) in [(Proof::BodySent, Cause::Reset, false), (Proof::Refused, Cause::Connect, true)] {
+    for (proof, cause, again) in
+        [(Proof::BodySent, Cause::Reset, false), (Proof::Refused, Cause::Connect, true)]
+    {
         let mut world = World::new(2, PoolConfig::default());
         let deadline = world.now.after(ms(1000));
         let mut call = Call::new(Arc::new(CallConfig::default()), 0, Safety::Safe, false, deadline);
@@ -276,7 +284,9 @@ fn a_hedge_goes_elsewhere_after_the_p95_and_the_faster_wins() {
     assert_eq!(world.on(&mut call, Event::Timer), [], "not before the p95");
     world.wait(ms(10));
     let steps = world.on(&mut call, Event::Timer);
-    let [Step::Attempt { attempt: hedge, endpoint, kind: AttemptKind::Hedge }] = steps[..] else { panic!("{steps:?}") };
+    let [Step::Attempt { attempt: hedge, endpoint, kind: AttemptKind::Hedge }] = steps[..] else {
+        panic!("{steps:?}")
+    };
     assert_ne!(endpoint, slow);
     let steps = world.on(&mut call, answered(hedge, Class::Answered));
     assert_eq!(steps, [Step::Cancel { attempt: first }, Step::Commit { attempt: hedge }]);
@@ -322,14 +332,16 @@ fn a_hung_endpoint_is_out_after_the_stall_limit_and_its_requests_move_at_once() 
     world.wait(ms(1));
     for call in &mut stuck {
         let steps = world.on(call, Event::Timer);
-        let [Step::Cancel { .. }, Step::Attempt { endpoint, kind: AttemptKind::Retry, .. }] = steps[..] else {
+        let [Step::Cancel { .. }, Step::Attempt { endpoint, kind: AttemptKind::Retry, .. }] = steps[..]
+        else {
             panic!("{steps:?}")
         };
         assert_ne!(endpoint, hung);
     }
     assert_eq!(world.on(&mut unsafe_one, Event::Timer), [], "an unsafe one may only wait");
     let events = world.pool.take_events();
-    let ejected = PoolEvent::Ejected { endpoint: hung, reason: EjectReason::Stall, duration: Duration::from_secs(30) };
+    let ejected =
+        PoolEvent::Ejected { endpoint: hung, reason: EjectReason::Stall, duration: Duration::from_secs(30) };
     assert_eq!(events.iter().filter(|event| **event == ejected).count(), 1, "{events:?}");
     for _ in 0..100 {
         let mut call = world.call(Safety::Safe);
@@ -375,7 +387,8 @@ fn readmission_takes_a_few_hedged_requests_and_no_probe() {
 
 #[test]
 fn a_readmission_request_is_hedged_even_without_budget() {
-    let budget = BudgetConfig { burst: 0, floor_per_second: 0.0, retry_ratio: 0.0, ..BudgetConfig::default() };
+    let budget =
+        BudgetConfig { burst: 0, floor_per_second: 0.0, retry_ratio: 0.0, ..BudgetConfig::default() };
     let mut world = World::new(3, PoolConfig { budget, ..PoolConfig::default() });
     world.warm_up(300, ms(5));
     let bad = world.endpoints[1];
@@ -438,7 +451,13 @@ fn a_refused_endpoint_is_avoided_at_once_and_comes_back() {
     let (attempt, other) = attempt_of(&world.on(&mut call, failed(attempt, Proof::Refused, Cause::Connect)));
     assert_ne!(other, refused);
     world.on(&mut call, answered(attempt, Class::Answered));
-    assert!(world.pool.take_events().iter().any(|event| matches!(event, PoolEvent::Suspect(key, _) if *key == refused)));
+    assert!(
+        world
+            .pool
+            .take_events()
+            .iter()
+            .any(|event| matches!(event, PoolEvent::Suspect(key, _) if *key == refused))
+    );
     for _ in 0..20 {
         let mut call = world.call(Safety::Safe);
         let (attempt, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
@@ -493,7 +512,10 @@ fn parking_ends_at_the_deadline_and_is_bounded() {
 
 #[test]
 fn an_open_breaker_answers_at_once_and_says_when() {
-    let mut world = World::new(1, PoolConfig { guard: Guard::Breaker(BreakerConfig::default()), ..PoolConfig::default() });
+    let mut world = World::new(
+        1,
+        PoolConfig { guard: Guard::Breaker(BreakerConfig::default()), ..PoolConfig::default() },
+    );
     for _ in 0..30 {
         let mut call = world.call(Safety::Unsafe);
         let steps = world.on(&mut call, Event::Start);
@@ -506,7 +528,9 @@ fn an_open_breaker_answers_at_once_and_says_when() {
     let failure = failure_of(&world.on(&mut call, Event::Start));
     assert_eq!(failure.kind, FailureKind::BreakerOpen);
     assert!(failure.retry_after.is_some_and(|after| after > Duration::ZERO));
-    assert!(world.pool.take_events().iter().any(|event| matches!(event, PoolEvent::Breaker { to: "open", .. })));
+    assert!(
+        world.pool.take_events().iter().any(|event| matches!(event, PoolEvent::Breaker { to: "open", .. }))
+    );
 }
 
 #[test]

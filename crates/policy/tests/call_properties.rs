@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use seaworthy_policy::call::{AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Safety, Step};
+use seaworthy_policy::call::{
+    AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Safety, Step,
+};
 use seaworthy_policy::pool::{Guard, Pool, PoolConfig};
 use seaworthy_policy::rng::Rng;
 use seaworthy_policy::time::Time;
@@ -34,8 +36,14 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Class::BadGateway),
         1 => Just(Class::Unavailable),
     ];
-    let proof = prop_oneof![Just(Proof::NotSent), Just(Proof::Refused), Just(Proof::HeadSent), Just(Proof::BodySent)];
-    let cause = prop_oneof![Just(Cause::Connect), Just(Cause::ConnectTimeout), Just(Cause::Reset), Just(Cause::Protocol)];
+    let proof =
+        prop_oneof![Just(Proof::NotSent), Just(Proof::Refused), Just(Proof::HeadSent), Just(Proof::BodySent)];
+    let cause = prop_oneof![
+        Just(Cause::Connect),
+        Just(Cause::ConnectTimeout),
+        Just(Cause::Reset),
+        Just(Cause::Protocol)
+    ];
     prop_oneof![
         6 => (safety, any::<bool>()).prop_map(|(safety, replayable)| Action::Start(safety, replayable)),
         6 => (any::<usize>(), class).prop_map(|(call, class)| Action::Head(call, class)),
@@ -114,7 +122,8 @@ impl World {
 
     fn waiting(&self, choice: usize) -> Option<(usize, u8)> {
         let waiting = |client: &Client| !client.committed && !client.open.is_empty();
-        let found: Vec<usize> = (0..self.clients.len()).filter(|index| waiting(&self.clients[*index])).collect();
+        let found: Vec<usize> =
+            (0..self.clients.len()).filter(|index| waiting(&self.clients[*index])).collect();
         let index = *found.get(choice % found.len().max(1))?;
         let open = &self.clients[index].open;
         Some((index, open[choice % open.len()]))
@@ -126,7 +135,15 @@ impl World {
                 let deadline = self.now.after(config.total_timeout);
                 let call = Call::new(config.clone(), 0, safety, replayable, deadline);
                 let open = Vec::new();
-                self.clients.push(Client { call, safety, replayable, open, maybe_executed: 0, committed: false, over: false });
+                self.clients.push(Client {
+                    call,
+                    safety,
+                    replayable,
+                    open,
+                    maybe_executed: 0,
+                    committed: false,
+                    over: false,
+                });
                 self.act(self.clients.len() - 1, Event::Start);
             }
             Action::Head(choice, class) => {
@@ -154,18 +171,26 @@ impl World {
             }
             Action::End(choice, broken) => {
                 let done = |client: &Client| client.committed && !client.over;
-                let found: Vec<usize> = (0..self.clients.len()).filter(|index| done(&self.clients[*index])).collect();
+                let found: Vec<usize> =
+                    (0..self.clients.len()).filter(|index| done(&self.clients[*index])).collect();
                 if let Some(index) = found.get(choice % found.len().max(1)) {
                     self.act(*index, if broken { Event::BodyFailed } else { Event::BodyEnded });
                     self.clients[*index].over = true;
                 }
             }
             Action::Drop(choice) => {
-                let live: Vec<usize> = (0..self.clients.len()).filter(|index| !self.clients[*index].over).collect();
+                let live: Vec<usize> =
+                    (0..self.clients.len()).filter(|index| !self.clients[*index].over).collect();
                 if let Some(index) = live.get(choice % live.len().max(1)) {
                     self.clients[*index].over = true;
                     let mut steps = Vec::new();
-                    self.clients[*index].call.on(self.now, &mut self.rng, &mut self.pool, Event::Dropped, &mut steps);
+                    self.clients[*index].call.on(
+                        self.now,
+                        &mut self.rng,
+                        &mut self.pool,
+                        Event::Dropped,
+                        &mut steps,
+                    );
                 }
             }
             Action::Wait(ms) => self.now = self.now.after(Duration::from_millis(ms)),

@@ -246,6 +246,8 @@ pub(crate) struct NodeArgs {
     #[arg(long)]
     pub(crate) state_dir: PathBuf,
     #[arg(long)]
+    pub(crate) only: Vec<String>,
+    #[arg(long)]
     pub(crate) ablate: Vec<String>,
     /// Log lines on stdout in this form; otherwise only to the state folder
     #[arg(long, value_enum)]
@@ -253,9 +255,9 @@ pub(crate) struct NodeArgs {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    seaworthy_spec::units::duration(text).map_err(|error| error.to_string())
+    seaworthy_spec::duration(text)
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    seaworthy_spec::units::ratio(text).map_err(|error| error.to_string())
+    seaworthy_spec::share(text)
 }

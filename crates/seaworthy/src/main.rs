@@ -2,9 +2,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's output is its purpose")]
 
 mod cli;
+mod driver;
 mod exit;
 mod http;
 mod node;
+mod progress;
 mod spec_file;
 mod state_dir;
 mod verbs;

@@ -22,6 +22,7 @@ mod schema;
 mod show;
 mod source;
 mod template;
+mod units;
 mod yaml;
 
 pub use codes::{Code, Explanation, explain};
@@ -32,4 +33,5 @@ pub use schema::schema;
 pub use show::{plan_json, plan_text};
 pub use source::{Source, Span};
 pub use template::template;
+pub use units::{duration, share};
 pub use yaml::{DEPTH_MAX, SIZE_MAX};

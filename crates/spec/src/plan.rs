@@ -615,10 +615,14 @@ impl Plan {
     /// The services a fault on this target hits, in the order of the spec.
     pub fn services_hit(&self, target: &Target) -> Vec<usize> {
         match target {
-            Target::Replica { service, .. } | Target::Service(service) | Target::Egress(service) => vec![*service],
+            Target::Replica { service, .. } | Target::Service(service) | Target::Egress(service) => {
+                vec![*service]
+            }
             Target::Zone(zone) => {
                 let in_zone = |service: &ServicePlan| match &service.kind {
-                    ServiceKind::Supervised(process) => process.replicas.iter().any(|replica| replica.zone == *zone),
+                    ServiceKind::Supervised(process) => {
+                        process.replicas.iter().any(|replica| replica.zone == *zone)
+                    }
                     ServiceKind::External { .. } => false,
                 };
                 (0..self.services.len()).filter(|index| in_zone(&self.services[*index])).collect()

@@ -89,9 +89,7 @@ impl Source {
             rest.chars().take((place.column as usize).saturating_sub(1)).map(char::len_utf8).sum();
         let token = &rest[skipped..];
         let length = match token.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                token[1..].find(quote).map_or(token.len(), |end| end + 2)
-            }
+            Some(quote @ ('"' | '\'')) => token[1..].find(quote).map_or(token.len(), |end| end + 2),
             _ => token
                 .find(|character: char| character.is_whitespace() || ",:{}[]".contains(character))
                 .unwrap_or(token.len()),
@@ -124,7 +122,8 @@ mod tests {
     #[test]
     fn offsets_become_lines_and_columns_in_characters() {
         let source = Source::new("x", "a: 1\nname: ⛵ü x\r\n\nend");
-        for (needle, line, column) in [("a", 1, 1), ("1", 1, 4), ("name", 2, 1), ("x", 2, 10), ("end", 4, 1)] {
+        for (needle, line, column) in [("a", 1, 1), ("1", 1, 4), ("name", 2, 1), ("x", 2, 10), ("end", 4, 1)]
+        {
             let offset = source.text().find(needle).unwrap();
             assert_eq!(source.place(offset), Place { line, column }, "{needle}");
         }
@@ -136,9 +135,15 @@ mod tests {
     #[test]
     fn a_place_becomes_the_word_that_stands_there() {
         let source = Source::new("x", "näme: { to: api, x: \"a b\" }\nlast");
-        for (line, column, word) in
-            [(1, 1, "näme"), (1, 9, "to"), (1, 13, "api"), (1, 21, "\"a b\""), (2, 1, "last"), (9, 1, ""), (1, 99, "")]
-        {
+        for (line, column, word) in [
+            (1, 1, "näme"),
+            (1, 9, "to"),
+            (1, 13, "api"),
+            (1, 21, "\"a b\""),
+            (2, 1, "last"),
+            (9, 1, ""),
+            (1, 99, ""),
+        ] {
             let span = source.token(Place { line, column });
             assert_eq!(&source.text()[span.start..span.end], word, "{line}:{column}");
         }

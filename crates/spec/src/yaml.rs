@@ -11,7 +11,9 @@
 //! Spans count bytes. The library's offsets count characters and only sometimes bytes; they are converted
 //! here and nowhere else.
 
-use serde_saphyr::granit_parser::{Event, Marker, Parser, ScanError, ScalarStyle, Span as Marks, StructureStyle, options};
+use serde_saphyr::granit_parser::{
+    Event, Marker, Parser, ScalarStyle, ScanError, Span as Marks, StructureStyle, options,
+};
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, quoted};
@@ -85,7 +87,8 @@ impl Scalar {
 }
 
 fn is_integer(text: &str) -> bool {
-    let digits_of = |digits: &str, radix| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    let digits_of =
+        |digits: &str, radix| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
     if let Some(octal) = text.strip_prefix("0o") {
         return digits_of(octal, 8);
     }
@@ -134,7 +137,8 @@ fn not_text(source: &Source, bytes: &[u8]) -> Option<Diagnostic> {
     };
     let byte = bytes[offset];
     let place = source.place(offset);
-    let message = format!("this is not text: byte 0x{byte:02x} {what} (line {}, column {})", place.line, place.column);
+    let message =
+        format!("this is not text: byte 0x{byte:02x} {what} (line {}, column {})", place.line, place.column);
     // No snippet either: control characters have no business on a terminal.
     Some(
         Diagnostic::new(Code::NotText, Span::new(offset, offset), message)
@@ -157,7 +161,8 @@ struct Stopped;
 impl<'a> Reader<'a> {
     fn new(source: &'a Source) -> Self {
         let text = source.text();
-        let offsets = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
+        let offsets =
+            if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
         let limit = DEPTH_MAX + 1;
         let options = options! {
             emit_comments: false,
@@ -165,7 +170,12 @@ impl<'a> Reader<'a> {
             flow_nesting_limit: limit,
             block_nesting_limit: limit,
         };
-        Self { source, parser: Parser::new_from_str_with_options(text, options), offsets, problems: Vec::new() }
+        Self {
+            source,
+            parser: Parser::new_from_str_with_options(text, options),
+            offsets,
+            problems: Vec::new(),
+        }
     }
 
     fn document(&mut self) -> Option<Node> {
@@ -227,9 +237,10 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Node, Stopped> {
         let span = self.span(marks);
         if depth > DEPTH_MAX {
-            let problem = Diagnostic::new(Code::TooDeep, span, format!("nested more than {DEPTH_MAX} levels deep"))
-                .label("this level is one too many")
-                .help("the deepest part of a spec needs about ten levels");
+            let problem =
+                Diagnostic::new(Code::TooDeep, span, format!("nested more than {DEPTH_MAX} levels deep"))
+                    .label("this level is one too many")
+                    .help("the deepest part of a spec needs about ten levels");
             self.problems.push(problem);
             return Err(Stopped);
         }
@@ -401,7 +412,8 @@ impl<'a> Reader<'a> {
                 .label("YAML indents with spaces only")
                 .help("replace the tab by spaces");
         }
-        if matches!(error.kind().to_string().as_str(), text if text.contains("nesting") || text.contains("recursion")) {
+        if matches!(error.kind().to_string().as_str(), text if text.contains("nesting") || text.contains("recursion"))
+        {
             return Diagnostic::new(
                 Code::TooDeep,
                 Span::new(offset, offset + 1),

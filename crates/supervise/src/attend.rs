@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use seaworthy_observe::{EndpointId, EventKind};
+use seaworthy_observe::{Clock, EndpointId, EventKind};
 use seaworthy_policy::health::Change;
 use seaworthy_policy::restart::{Exit, Gate, HoldReason};
 use seaworthy_policy::time::Time;
@@ -84,7 +84,7 @@ impl Replica {
                 }
                 Happening::Settled => {
                     watchers.settles_at = None;
-                    if !self.restart.in_crash_loop(self.registry.now()) {
+                    if !self.restart.in_crash_loop(Clock.now()) {
                         self.tell(|service, replica| EventKind::CrashLoopEnded { service, replica });
                     }
                 }
@@ -128,7 +128,7 @@ impl Replica {
     }
 
     fn count_as_ready(&mut self, watchers: &mut Watchers) {
-        let now = self.registry.now();
+        let now = Clock.now();
         self.restart.on_ready(now);
         if self.restart.in_crash_loop(now) && watchers.settles_at.is_none() {
             watchers.settles_at = Some(now + self.settings.reset_after);

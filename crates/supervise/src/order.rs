@@ -25,16 +25,15 @@ mod tests {
 
     #[test]
     fn users_stop_before_what_they_need() {
-        let cases: [(&[&[usize]], &[&[usize]]); 6] = [
-            (&[], &[]),
-            (&[&[], &[]], &[&[0, 1]]),
-            (&[&[1], &[2], &[]], &[&[0], &[1], &[2]]),
-            (&[&[2], &[2], &[]], &[&[0, 1], &[2]]),
-            (&[&[1], &[0], &[]], &[&[2], &[0, 1]]),
-            (&[&[0]], &[&[0]]),
+        let cases = [
+            (vec![], vec![]),
+            (vec![vec![], vec![]], vec![vec![0, 1]]),
+            (vec![vec![1], vec![2], vec![]], vec![vec![0], vec![1], vec![2]]),
+            (vec![vec![2], vec![2], vec![]], vec![vec![0, 1], vec![2]]),
+            (vec![vec![1], vec![0], vec![]], vec![vec![2], vec![0, 1]]),
+            (vec![vec![0]], vec![vec![0]]),
         ];
         for (needs, expected) in cases {
-            let needs: Vec<Vec<usize>> = needs.iter().map(|list| list.to_vec()).collect();
             assert_eq!(stop_waves(&needs), expected, "{needs:?}");
         }
     }

@@ -37,7 +37,7 @@ impl Process {
         let mut child = Unwatched(Some(command.spawn()?));
         let started = child.0.as_mut().expect("nothing took it yet");
         let pid = Pid::from_child(started);
-        let pidfd = AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)?;
+        let pidfd = watch(pidfd_open(pid, PidfdFlags::empty())?)?;
         let mut readers = Readers::default();
         let outputs = [started.stdout.take().map(OwnedFd::from), started.stderr.take().map(OwnedFd::from)];
         for pipe in outputs.into_iter().flatten() {
@@ -108,6 +108,14 @@ impl Drop for Process {
             kill_and_reap(&mut self.child, self.pid, self.pidfd.get_ref());
         }
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types whose descriptor may change; an `OwnedFd` always keeps its own"
+)]
+fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
 /// A process that could not be watched must not stay behind.

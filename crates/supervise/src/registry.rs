@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use seaworthy_observe::{
-    Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, EventKind, LogSink, ProcessView,
+    DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, EventKind, LogSink, ProcessView,
 };
 use seaworthy_policy::health::Change;
 use seaworthy_policy::restart::{Gate, GateInput, gate};
@@ -56,6 +56,7 @@ struct Live {
 }
 
 /// What an endpoint is when it begins.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Beginning {
     pub(crate) pid: Option<u32>,
     pub(crate) address: SocketAddr,
@@ -255,11 +256,6 @@ impl Registry {
     pub(crate) fn tell(&self, slot: usize, kind: impl FnOnce(String, String) -> EventKind) {
         let (service, replica) = names(&self.id(slot));
         self.bus.emit(kind(service, replica));
-    }
-
-    /// Now.
-    pub(crate) fn now(&self) -> seaworthy_policy::time::Time {
-        Clock.now()
     }
 
     fn set_ready(&self, slot: usize, ready: bool) -> EndpointId {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_observe::{EndpointId, EventKind};
+use seaworthy_observe::{Clock, EndpointId, EventKind};
 use seaworthy_policy::restart::{Decision, Exit, Restart};
 use seaworthy_policy::rng::Rng;
 use seaworthy_policy::time::Time;
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
 impl Replica {
     /// Lives until it is told to stop, or policy says to leave it down.
     pub(crate) async fn run(mut self) {
-        let mut due = self.registry.now();
+        let mut due = Clock.now();
         while self.wait_until(due).await {
             let exit = match self.start() {
                 Err(reason) => {
@@ -93,7 +93,7 @@ impl Replica {
         let tag = OutputTag { logs: self.registry.logs.clone(), service: id.service, replica: id.replica };
         let process =
             Process::start(self.launch.command(Some(port)), &tag).map_err(|error| error.to_string())?;
-        self.restart.on_started(self.registry.now());
+        self.restart.on_started(Clock.now());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let id = self.registry.added(self.slot, Beginning { pid: Some(process.pid()), address });
         Ok(Started { process, id, address })
@@ -101,7 +101,7 @@ impl Replica {
 
     /// When to start it again; `None` = never.
     fn decide(&mut self, exit: Exit) -> Option<Time> {
-        let now = self.registry.now();
+        let now = Clock.now();
         match self.restart.on_exit(now, &mut self.rng, exit) {
             Decision::RestartAt { at, crash_loop } => {
                 let in_ms = at.saturating_since(now).as_millis() as u64;

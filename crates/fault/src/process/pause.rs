@@ -44,7 +44,7 @@ pub(crate) async fn pause(
 ) -> Result<(Paused, Vec<String>), FaultError> {
     let mut paused = intend(victims, limit, journal).await?;
     for stopped in &paused.stopped {
-        stopped.victim.stat();
+        stopped.victim.signal_group(Signal::STOP)?;
     }
     let groups: Vec<u32> = paused.stopped.iter().map(|stopped| stopped.victim.pid).collect();
     let found = members(&groups);

@@ -282,7 +282,14 @@ impl KeptAlive {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.0.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await?;
+        self.post(path, 0).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: usize) -> io::Result<Answer> {
+        let method = if body == 0 { "GET" } else { "POST" };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {body}\r\n\r\n");
+        self.0.write_all(head.as_bytes()).await?;
+        self.0.write_all(&vec![b'x'; body]).await?;
         let mut bytes = Vec::new();
         loop {
             if let Some(answer) = parse(&bytes) {

@@ -104,8 +104,17 @@ async fn errors_are_marked_and_not_executed() {
         assert_eq!(answer.status, 500, "{method} {body}");
         assert!(answer.head.to_ascii_lowercase().contains("seaworthy-fault: errors"), "{}", answer.head);
     }
+    let mut kept = KeptAlive::open(dialled).await;
+    for body in [700_000, 0, 700_000, 0] {
+        assert_eq!(kept.post("/", body).await.expect("an answer on the same connection").status, 500);
+    }
     assert_eq!(stub.count().await, 0);
-    assert_eq!(cleared(&bench, &view).await, Some(3));
+    assert_eq!(cleared(&bench, &view).await, Some(7));
+    assert_eq!(
+        kept.post("/", 9).await.expect("an answer").status,
+        200,
+        "no more errors on an open connection"
+    );
 }
 
 #[tokio::test]

@@ -435,8 +435,12 @@ impl Call {
     /// Begins an attempt, or parks, or gives up.
     fn begin(&mut self, context: &mut Context<'_>, kind: AttemptKind, budgeted: bool) {
         let tried = self.tried();
-        let pick =
-            Pick { lane: self.lane, kind, tried: tried.as_slice(), resendable: self.resendable() && self.config.retry };
+        let pick = Pick {
+            lane: self.lane,
+            kind,
+            tried: tried.as_slice(),
+            resendable: self.resendable() && self.config.retry,
+        };
         match context.pool.pick(context.now, context.rng, &pick) {
             Ok(mut permit) => {
                 permit.budgeted = budgeted;

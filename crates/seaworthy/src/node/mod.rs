@@ -9,6 +9,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::rc::Rc;
@@ -29,11 +30,14 @@ use tokio::task::LocalSet;
 
 use crate::cli::{Format, NodeArgs};
 use crate::exit::Exit;
-use crate::spec_file;
+use crate::spec_file::{self, Selection};
 use crate::state_dir::{self, NodeFile};
 
 /// One log file per node start is enough; the file itself is bounded.
 const LOG_FILE: &str = "log.jsonl";
+
+/// How long killing every service may take; it must end within the two seconds that the keeper would take.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Everything the admin API can reach.
 pub(crate) struct Node {
@@ -42,16 +46,18 @@ pub(crate) struct Node {
     started: Time,
     bus: EventBus,
     metrics: Registry,
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     supervisor: Supervisor,
     faults: FaultEngine,
+    admin: SocketAddr,
     token: String,
     stop: Notify,
 }
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(arguments: &NodeArgs) -> Result<Exit> {
-    let plan = Arc::new(spec_file::plan(&arguments.spec, &arguments.ablate)?);
+    let selection = Selection { only: arguments.only.clone(), ablate: arguments.ablate.clone() };
+    let plan = Arc::new(spec_file::plan(&arguments.spec, &selection)?);
     let state_dir = state_dir::create(&arguments.state_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     LocalSet::new().block_on(&runtime, serve(plan, state_dir, arguments.log))
@@ -63,12 +69,12 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let admin = admin::listen(plan.admin).await?;
     let node = tokio::select! {
-        node = start(plan, &state_dir, log) => Rc::new(node?),
+        node = start(plan, &state_dir, admin.local_addr()?, log) => Rc::new(node?),
         // Whoever stops us while services are still being built gets what was asked for.
         _ = terminate.recv() => return Ok(Exit::Good),
         () = orphaned.notified() => return Ok(Exit::CouldNotJudge),
     };
-    let file = node.file(&admin)?;
+    let file = node.file();
     tokio::task::spawn_local(admin::serve(admin, node.clone()));
     let json = serde_json::to_vec_pretty(&file).context("writing down our addresses")?;
     state_dir::write_atomically(&state_dir.join(seaworthy_keeper::READY_FILE), &json).context("writing down our addresses")?;
@@ -82,14 +88,14 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
     if abandoned {
         // The keeper is dead, so nobody would clean up after us: everything goes now, without a drain.
         node.faults.clear_all().await.context("ending faults")?;
-        node.supervisor.kill_all();
+        kill_services();
         return Ok(Exit::CouldNotJudge);
     }
     Ok(stop(&node).await)
 }
 
 /// Opens the listeners, builds, and starts every process.
-async fn start(plan: Arc<Plan>, state_dir: &Path, log: Option<Format>) -> Result<Node> {
+async fn start(plan: Arc<Plan>, state_dir: &Path, admin: SocketAddr, log: Option<Format>) -> Result<Node> {
     let clock = Clock;
     let logs = LogSink::start(destinations(state_dir, log)?).context("starting the log")?;
     let bus = EventBus::new(logs.clone());
@@ -97,14 +103,14 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, log: Option<Format>) -> Result
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let metrics = Registry::new(threads);
     let ports = GatewayPorts { bus: bus.clone(), logs: logs.clone(), clock, dial: dial.clone(), metrics: metrics.clone(), threads };
-    let gateway = Gateway::start(plan.clone(), ports)?;
+    let gateway = Arc::new(Gateway::start(&plan, ports)?);
     let token = state_dir::token(state_dir)?;
     let ports = SupervisorPorts {
-        endpoints: Arc::new(gateway.clone()),
+        endpoints: gateway.clone(),
         dial: dial.clone(),
         bus: bus.clone(),
         logs,
-        egress: gateway.egress_addresses(),
+        egress: gateway.egress_addresses().clone(),
         token: token.clone(),
         state_dir: state_dir.to_path_buf(),
     };
@@ -119,7 +125,7 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, log: Option<Format>) -> Result
         external: external_endpoints(&plan),
     })?;
     let started = clock.now();
-    Ok(Node { plan, clock, started, bus, metrics, gateway, supervisor, faults, token, stop: Notify::new() })
+    Ok(Node { plan, clock, started, bus, metrics, gateway, supervisor, faults, admin, token, stop: Notify::new() })
 }
 
 /// Ends faults, lets requests finish, then stops the services they needed.
@@ -129,8 +135,8 @@ async fn stop(node: &Node) -> Exit {
     if node.faults.clear_all().await.is_err() {
         exit = Exit::NotClean;
     }
-    let cut = node.gateway.drain(node.plan.drain).await;
-    if cut > 0 {
+    let drained = node.gateway.drain(node.plan.drain).await;
+    if drained.cut > 0 {
         exit = exit.max(Exit::NotClean);
     }
     node.supervisor.stop().await;
@@ -139,13 +145,13 @@ async fn stop(node: &Node) -> Exit {
 }
 
 impl Node {
-    fn file(&self, admin: &tokio::net::TcpListener) -> Result<NodeFile> {
-        Ok(NodeFile {
+    fn file(&self) -> NodeFile {
+        NodeFile {
             pid: process::id(),
-            admin: admin.local_addr().context("reading the admin address")?,
+            admin: self.admin,
             gateway: self.gateway.ingress_address(),
-            egress: self.gateway.egress_addresses(),
-        })
+            egress: self.gateway.egress_addresses().clone(),
+        }
     }
 
     fn uptime(&self) -> Duration {
@@ -207,7 +213,7 @@ fn destinations(state_dir: &Path, log: Option<Format>) -> Result<Vec<Destination
     Ok([Some(file), on_screen.map(Destination::stdout)].into_iter().flatten().collect())
 }
 
-fn external_endpoints(plan: &Plan) -> BTreeMap<String, Vec<std::net::SocketAddr>> {
+fn external_endpoints(plan: &Plan) -> BTreeMap<String, Vec<SocketAddr>> {
     let external = plan.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::External { endpoints, .. } => {
             Some((service.name.clone(), endpoints.iter().map(|(address, _)| *address).collect()))
@@ -215,6 +221,13 @@ fn external_endpoints(plan: &Plan) -> BTreeMap<String, Vec<std::net::SocketAddr>
         ServiceKind::Supervised(_) => None,
     });
     external.collect()
+}
+
+/// Kills every process below this one. Blocks the supervisor's thread meanwhile, so that it cannot start anything anew.
+fn kill_services() {
+    // What services leave behind comes to us, too; without that their own groups are all we reach.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    seaworthy_keeper::sweep(KILL_LIMIT);
 }
 
 /// Notified when our stdin ends, which happens when the keeper dies. Started by hand in a terminal, nobody is watched.

@@ -62,6 +62,10 @@ fn heal(choice: &NodeChoice) -> Result<Exit> {
     let folder = state_dir::of_spec(&choice.spec, choice.state_dir.as_deref());
     let report = seaworthy_keeper::heal(&folder).with_context(|| format!("healing what {} remembers", folder.display()))?;
     println!("{} faults undone, {} were gone already", report.undone, report.already_gone);
+    if report.failed > 0 {
+        eprintln!("{} could not be undone; they stay in the journal", report.failed);
+        return Ok(Exit::NotClean);
+    }
     Ok(Exit::Good)
 }
 

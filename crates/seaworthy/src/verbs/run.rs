@@ -10,17 +10,19 @@ use seaworthy_keeper::{KeeperConfig, Owner, RestartBackoff};
 
 use crate::cli::{Format, KeeperArgs, NodeArgs, RunArgs};
 use crate::exit::Exit;
-use crate::{spec_file, state_dir};
+use crate::spec_file::{self, Selection};
+use crate::state_dir;
 
 /// What a stop may take beyond the gateway's drain: services have their own grace.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &RunArgs) -> Result<Exit> {
-    let plan = spec_file::plan(&arguments.spec, &[])?;
+    let plan = spec_file::plan(&arguments.spec, &Selection::default())?;
     let format = arguments.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Human } else { Format::Json });
     let node = NodeArgs {
         spec: arguments.spec.clone(),
         state_dir: state_dir::of_spec(&arguments.spec, arguments.state_dir.as_deref()),
+        only: Vec::new(),
         ablate: Vec::new(),
         log: Some(format),
     };
@@ -55,6 +57,9 @@ pub(crate) fn role_command(role: &str, node: &NodeArgs, state_dir: &Path) -> Res
     let mut command: Vec<OsString> = vec![program.into(), role.into()];
     command.extend(["--spec".into(), node.spec.clone().into_os_string()]);
     command.extend(["--state-dir".into(), state_dir.as_os_str().to_owned()]);
+    for failure in &node.only {
+        command.extend(["--only".into(), failure.into()]);
+    }
     for mechanism in &node.ablate {
         command.extend(["--ablate".into(), mechanism.into()]);
     }

@@ -136,7 +136,8 @@ impl Code {
     pub fn explanation(self) -> &'static Explanation {
         let tables = [syntax::CODES, shape::CODES, meaning::CODES, paper::CODES];
         let mut all = tables.into_iter().flatten();
-        all.find(|explanation| explanation.code == self).expect("a test sees to it that every code is explained")
+        all.find(|explanation| explanation.code == self)
+            .expect("a test sees to it that every code is explained")
     }
 }
 

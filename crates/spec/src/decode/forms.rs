@@ -12,14 +12,14 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 
 /// Why a text is not such a number, in words for a label, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
-    pub(super) problem: Problem,
-    pub(super) help: Option<String>,
+pub(crate) struct Unreadable {
+    pub(crate) problem: Problem,
+    pub(crate) help: Option<String>,
 }
 
 /// What is wrong with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// It has no unit, or one that does not exist.
     Unit,
     /// It cannot be read at all.
@@ -33,14 +33,18 @@ fn unreadable<T>(problem: Problem, help: impl Into<Option<String>>) -> Result<T,
 }
 
 /// A duration such as `250ms`.
-pub(super) fn duration(text: &str) -> Result<Duration, Unreadable> {
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+pub(crate) fn duration(text: &str) -> Result<Duration, Unreadable> {
+    let split =
+        text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..split], text[split..].trim());
     if number.is_empty() || number.parse::<f64>().is_err() {
         return unreadable(Problem::Form, None);
     }
     if unit.is_empty() {
-        return unreadable(Problem::Unit, format!("write `{number}s` for seconds or `{number}ms` for milliseconds"));
+        return unreadable(
+            Problem::Unit,
+            format!("write `{number}s` for seconds or `{number}ms` for milliseconds"),
+        );
     }
     let Some(&(name, milliseconds)) = UNITS.iter().find(|(name, _)| *name == our_unit(unit)) else {
         return unreadable(Problem::Unit, "the units are `ms`, `s`, `m`, `h` and `d`".to_owned());
@@ -74,7 +78,9 @@ fn our_unit(unit: &str) -> &str {
 fn in_smaller_unit(number: &str, milliseconds: u64) -> Option<String> {
     let exact = number.parse::<f64>().ok()? * milliseconds as f64;
     let is_whole = exact.fract() == 0.0 && exact < DURATION_MAX.as_millis() as f64;
-    is_whole.then(|| format!("write `{}`: whole numbers only", show_duration(Duration::from_millis(exact as u64))))
+    is_whole.then(|| {
+        format!("write `{}`: whole numbers only", show_duration(Duration::from_millis(exact as u64)))
+    })
 }
 
 /// A duration as a spec would write it: `250ms`, `90s`, `5m`.
@@ -88,17 +94,21 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 }
 
 /// A share such as `99.9%`, as 0 to 1.
-pub(super) fn share(text: &str) -> Result<f64, Unreadable> {
+pub(crate) fn share(text: &str) -> Result<f64, Unreadable> {
     let number = text.strip_suffix('%');
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let digits = number.unwrap_or(text).trim_end();
-    let Some(value) = Some(digits).filter(|digits| plain(digits)).and_then(|digits| digits.parse::<f64>().ok()) else {
-        let negative = digits.strip_prefix('-').is_some_and(|digits| plain(digits) && digits.parse::<f64>().is_ok());
+    let Some(value) =
+        Some(digits).filter(|digits| plain(digits)).and_then(|digits| digits.parse::<f64>().ok())
+    else {
+        let negative =
+            digits.strip_prefix('-').is_some_and(|digits| plain(digits) && digits.parse::<f64>().is_ok());
         let problem = if negative { Problem::Range } else { Problem::Form };
         return unreadable(problem, None);
     };
     if number.is_none() {
-        let percent = if value <= 1.0 && text.contains('.') { show_share(value) } else { format!("{digits}%") };
+        let percent =
+            if value <= 1.0 && text.contains('.') { show_share(value) } else { format!("{digits}%") };
         return unreadable(Problem::Unit, format!("write `{percent}`"));
     }
     if value > 100.0 {
@@ -118,7 +128,8 @@ pub(super) fn rate(text: &str) -> Result<f64, Unreadable> {
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let Some(count) = Some(number).filter(|_| plain).and_then(|number| number.parse::<f64>().ok()) else {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-        let foreign = ["rps", "qps", "r/s", "req/s", " rps", " req/s"].iter().any(|unit| text.ends_with(unit));
+        let foreign =
+            ["rps", "qps", "r/s", "req/s", " rps", " req/s"].iter().any(|unit| text.ends_with(unit));
         if foreign && !digits.is_empty() {
             return unreadable(Problem::Unit, format!("write `{digits}/s`"));
         }
@@ -198,9 +209,12 @@ mod tests {
 
     #[test]
     fn shares_are_read_and_shown() {
-        for (text, expected, shown) in
-            [("100%", 1.0, "100%"), ("99.9%", 0.999, "99.9%"), ("0%", 0.0, "0%"), ("99.999%", 0.99999, "99.999%")]
-        {
+        for (text, expected, shown) in [
+            ("100%", 1.0, "100%"),
+            ("99.9%", 0.999, "99.9%"),
+            ("0%", 0.0, "0%"),
+            ("99.999%", 0.99999, "99.999%"),
+        ] {
             let value = share(text).unwrap();
             assert!((value - expected).abs() < 1e-12, "{text}");
             assert_eq!(show_share(value), shown);
@@ -221,9 +235,12 @@ mod tests {
 
     #[test]
     fn rates_are_read_and_shown() {
-        for (text, expected, shown) in
-            [("200/s", 200.0, "200/s"), ("30/m", 0.5, "30/m"), ("0.5/s", 0.5, "30/m"), ("1/h", 1.0 / 3_600.0, "1/h")]
-        {
+        for (text, expected, shown) in [
+            ("200/s", 200.0, "200/s"),
+            ("30/m", 0.5, "30/m"),
+            ("0.5/s", 0.5, "30/m"),
+            ("1/h", 1.0 / 3_600.0, "1/h"),
+        ] {
             let value = rate(text).unwrap();
             assert!((value - expected).abs() < 1e-12, "{text}");
             assert_eq!(show_rate(value), shown);

@@ -14,15 +14,21 @@ fn refuse<T>(label: impl Into<String>, help: impl Into<String>) -> Result<T, Ref
 
 /// `127.0.0.1:8080`, `[::1]:0`, `localhost:8080`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
-    let literal = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let literal =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     if let Ok(address) = literal.parse() {
         return Ok(address);
     }
     if text.parse::<u16>().is_ok() {
-        return refuse("only a port", format!("write `127.0.0.1:{text}`; `0.0.0.0:{text}` listens on every interface"));
+        return refuse(
+            "only a port",
+            format!("write `127.0.0.1:{text}`; `0.0.0.0:{text}` listens on every interface"),
+        );
     }
     match text.strip_prefix(':') {
-        Some(port) if port.parse::<u16>().is_ok() => refuse("the address is missing", format!("write `127.0.0.1:{port}`")),
+        Some(port) if port.parse::<u16>().is_ok() => {
+            refuse("the address is missing", format!("write `127.0.0.1:{port}`"))
+        }
         _ => refuse("not an address and port", "write an IP address and a port, such as `127.0.0.1:8080`"),
     }
 }
@@ -38,7 +44,10 @@ pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('/') {
-        return refuse("an endpoint has no path", "leave the path out; requests keep the path they came with");
+        return refuse(
+            "an endpoint has no path",
+            "leave the path out; requests keep the path they came with",
+        );
     }
     let with_port = if has_port(authority) { authority.to_owned() } else { format!("{authority}:80") };
     match address(&with_port) {
@@ -48,7 +57,10 @@ pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
             let help = "write its IP address, or `localhost`";
             Err((Code::NotYet, "host names are not supported yet".into(), Some(help.into())))
         }
-        Err(_) => refuse("not an address and port", "write an IP address and a port, such as `http://127.0.0.1:9000`"),
+        Err(_) => refuse(
+            "not an address and port",
+            "write an IP address and a port, such as `http://127.0.0.1:9000`",
+        ),
     }
 }
 
@@ -61,7 +73,10 @@ fn has_port(authority: &str) -> bool {
 pub(super) fn route_match(text: &str) -> Result<RouteMatch, Refusal> {
     let (method, path) = method_and_path(text)?;
     if let Some(query) = path.find(['?', '#']) {
-        return refuse("a match has no query", format!("write `{}`; queries do not choose a route", &path[..query]));
+        return refuse(
+            "a match has no query",
+            format!("write `{}`; queries do not choose a route", &path[..query]),
+        );
     }
     let (path, prefix) = match path.strip_suffix("/**") {
         Some(path) => (path, true),
@@ -70,7 +85,10 @@ pub(super) fn route_match(text: &str) -> Result<RouteMatch, Refusal> {
     if path.contains('*') {
         let star = path.find('*').unwrap_or_default();
         let folder = path[..star].rfind('/').map_or("", |slash| &path[..slash]);
-        return refuse("a star in the middle", format!("write `{folder}/**`: only a whole rest of a path can vary"));
+        return refuse(
+            "a star in the middle",
+            format!("write `{folder}/**`: only a whole rest of a path can vary"),
+        );
     }
     if prefix && path.ends_with('/') {
         return refuse("two slashes", format!("write `{}/**`", path.trim_end_matches('/')));
@@ -265,7 +283,8 @@ mod tests {
             ("", None),
         ] {
             let found = route_match(text).ok();
-            let found = found.as_ref().map(|found| (found.method.as_deref(), found.path.as_str(), found.prefix));
+            let found =
+                found.as_ref().map(|found| (found.method.as_deref(), found.path.as_str(), found.prefix));
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -43,7 +43,9 @@ pub(super) fn leaf(shape: Shape, scalar: &Scalar, span: Span) -> Result<Data, Di
             .map_err(|error| reader.refused(error)),
         Shape::Ids => http::id_path(text).map(Data::Ids).map_err(|error| reader.refused(error)),
         Shape::Command => http::command(text).map(Data::Command).map_err(|error| reader.refused(error)),
-        Shape::Json | Shape::Object(_) | Shape::Map(..) | Shape::List(_) | Shape::Either(_) => Ok(Data::Invalid),
+        Shape::Json | Shape::Object(_) | Shape::Map(..) | Shape::List(_) | Shape::Either(_) => {
+            Ok(Data::Invalid)
+        }
     }
 }
 
@@ -104,8 +106,10 @@ impl Leaf<'_> {
     fn unreadable(&self, what: &str, error: Unreadable) -> Diagnostic {
         let text = quoted(&self.scalar.text);
         let mut diagnostic = match error.problem {
-            Problem::Unit => Diagnostic::new(Code::Unit, self.span, format!("{text} has no unit that a {what} can have"))
-                .label("which unit?"),
+            Problem::Unit => {
+                Diagnostic::new(Code::Unit, self.span, format!("{text} has no unit that a {what} can have"))
+                    .label("which unit?")
+            }
             Problem::Form => self.malformed(format!("not a {what}")),
             Problem::Range => self.out_of_range(format!("not a {what} that makes sense here")),
         };
@@ -135,7 +139,8 @@ impl Leaf<'_> {
                 .help(format!("for now there is {}", self.shape.describe())));
         }
         let message = format!("{} is not {}", quoted(text), self.shape.describe());
-        let diagnostic = Diagnostic::new(Code::UnknownWord, self.span, message).label("not one of the choices");
+        let diagnostic =
+            Diagnostic::new(Code::UnknownWord, self.span, message).label("not one of the choices");
         Err(match nearest(text, words.iter().copied()) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,
@@ -156,7 +161,8 @@ impl Leaf<'_> {
         if zero && self.scalar.text == "0" {
             return Ok(Data::Duration(std::time::Duration::ZERO));
         }
-        let duration = forms::duration(&self.scalar.text).map_err(|error| self.unreadable("duration", error))?;
+        let duration =
+            forms::duration(&self.scalar.text).map_err(|error| self.unreadable("duration", error))?;
         if duration.is_zero() && !zero {
             return Err(self.out_of_range("must be longer than nothing"));
         }
@@ -201,8 +207,10 @@ pub(super) fn bad_name(text: &str) -> Option<&'static str> {
 pub(super) fn name_problem(text: &str, span: Span, why: &str) -> Diagnostic {
     let words = |character: char| !character.is_ascii_alphanumeric();
     let parts: Vec<&str> = text.split(words).filter(|part| !part.is_empty()).collect();
-    let better = parts.join("-").trim_start_matches(|first: char| !first.is_ascii_alphabetic()).to_lowercase();
-    let diagnostic = Diagnostic::new(Code::BadName, span, format!("{} is not a name", quoted(text))).label(why);
+    let better =
+        parts.join("-").trim_start_matches(|first: char| !first.is_ascii_alphabetic()).to_lowercase();
+    let diagnostic =
+        Diagnostic::new(Code::BadName, span, format!("{} is not a name", quoted(text))).label(why);
     if better.is_empty() || bad_name(&better).is_some() {
         diagnostic
     } else {

@@ -1,7 +1,7 @@
 //! From the tree of text to typed values: walks the YAML beside the table of keys and reports every value
 //! that does not fit, all of them at once.
 
-mod forms;
+pub(crate) mod forms;
 mod hints;
 mod http;
 mod leaf;

@@ -53,7 +53,8 @@ impl Walk {
                 }
             },
             (_, found) => {
-                let expected = Diagnostic::new(Code::WrongType, node.span, format!("expected {}", shape.describe()));
+                let expected =
+                    Diagnostic::new(Code::WrongType, node.span, format!("expected {}", shape.describe()));
                 self.report(expected.label(describe(found)));
                 Data::Invalid
             }
@@ -91,7 +92,8 @@ impl Walk {
     }
 
     fn other_key(&mut self, table: &'static Table, name: &Name, node: &Node, object: &mut Object) {
-        let scalar = if let NodeValue::Scalar(scalar) = &node.value { Some(scalar.text.as_str()) } else { None };
+        let scalar =
+            if let NodeValue::Scalar(scalar) = &node.value { Some(scalar.text.as_str()) } else { None };
         match table.rest {
             // A scalar where a mapping belongs is a misspelt word rather than a name.
             Some(rest) if matches!(node.value, NodeValue::Mapping(_)) => {
@@ -104,7 +106,8 @@ impl Walk {
                     write!(message, " (and not a mapping, as {} would have)", rest.what)
                         .expect("writing to a string cannot fail");
                 }
-                let mut diagnostic = Diagnostic::new(Code::UnknownKey, name.span, message).label("not a key here");
+                let mut diagnostic =
+                    Diagnostic::new(Code::UnknownKey, name.span, message).label("not a key here");
                 diagnostic.help = hints::unknown_key(table, &name.text, scalar);
                 self.report(diagnostic);
             }
@@ -134,14 +137,22 @@ impl Walk {
             match given.as_slice() {
                 [_] => {}
                 [] => self.report(
-                    Diagnostic::new(Code::ExactlyOne, start_of(object.span), format!("{} needs one of {choices}", table.what))
-                        .label("none of them is given"),
+                    Diagnostic::new(
+                        Code::ExactlyOne,
+                        start_of(object.span),
+                        format!("{} needs one of {choices}", table.what),
+                    )
+                    .label("none of them is given"),
                 ),
                 [first, second, ..] => self.report(
-                    Diagnostic::new(Code::ExactlyOne, second.span, format!("{} takes only one of {choices}", table.what))
-                        .label(format!("`{}` as well", second.text))
-                        .also(first.span, format!("`{}` is given", first.text))
-                        .help("keep one of them"),
+                    Diagnostic::new(
+                        Code::ExactlyOne,
+                        second.span,
+                        format!("{} takes only one of {choices}", table.what),
+                    )
+                    .label(format!("`{}` as well", second.text))
+                    .also(first.span, format!("`{}` is given", first.text))
+                    .help("keep one of them"),
                 ),
             }
         }
@@ -158,7 +169,10 @@ impl Walk {
                 self.report(name_problem(&name.text, name.span, why));
             } else if is_free && !is_variable(&name.text) {
                 let message = format!("{} cannot be among the {what}", quoted(&name.text));
-                self.report(Diagnostic::new(Code::BadName, name.span, message).label("letters, digits, `-` and `_` only"));
+                self.report(
+                    Diagnostic::new(Code::BadName, name.span, message)
+                        .label("letters, digits, `-` and `_` only"),
+                );
             }
             let value = self.value(inner, node);
             entries.push((name.clone(), value));
@@ -235,7 +249,8 @@ fn start_of(span: Span) -> Span {
 }
 
 fn is_variable(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character))
+    !text.is_empty()
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character))
 }
 
 fn write_json(node: &Node, text: &mut String) -> Result<(), Box<Diagnostic>> {

@@ -7,7 +7,8 @@ pub(crate) static FAILURE: Table = Table {
     keys: &[&[
         key("required", Shape::Text, "What must hold, in prose.").required(),
         key("acceptable", Shape::Text, "What users may notice meanwhile, in prose."),
-        key("fault", Shape::List(&Shape::Object(&FAULT)), "What is done to the system, all of it at once.").required(),
+        key("fault", Shape::List(&Shape::Object(&FAULT)), "What is done to the system, all of it at once.")
+            .required(),
         key("likelihood", Shape::Text, "How often it is expected, such as `weekly`."),
         key("impact", Shape::Word(&["low", "medium", "high"]), "How bad it is without an answer."),
         key(
@@ -18,8 +19,10 @@ pub(crate) static FAILURE: Table = Table {
         .or("automatic"),
         key("relies_on", Shape::List(&Shape::Word(MECHANISMS)), "What the promise rests on."),
         key("every", Shape::Duration, "How often it should be drilled."),
-        key("hold", Shape::Duration, "How long the window stays open.").or("the longest of 10s, 2 x rto and for_at_most + 5s"),
-        key("settle", Shape::DurationOrZero, "How long after steady state a write may still turn up.").or("10s"),
+        key("hold", Shape::Duration, "How long the window stays open.")
+            .or("the longest of 10s, 2 x rto and for_at_most + 5s"),
+        key("settle", Shape::DurationOrZero, "How long after steady state a write may still turn up.")
+            .or("10s"),
         key("promise", Shape::Object(&PROMISE), "What users may notice, measurably."),
     ]],
     rest: None,
@@ -76,7 +79,17 @@ pub(crate) static FAULT: Table = Table {
         key("partition", Shape::Json, "Groups that cannot reach each other.").later(),
     ]],
     rest: None,
-    exactly_one: &[&["kill", "pause", "refuse", "blackhole", "latency", "errors", "lose", "disk_full", "partition"]],
+    exactly_one: &[&[
+        "kill",
+        "pause",
+        "refuse",
+        "blackhole",
+        "latency",
+        "errors",
+        "lose",
+        "disk_full",
+        "partition",
+    ]],
     aliases: &[
         alias("crash", "write `kill: { replica: NAME }`"),
         alias("stop", "write `kill` (ends the process) or `pause` (stops it for a while)"),
@@ -98,19 +111,34 @@ const TARGETS: &[Key] = &[
 
 const ONE_TARGET: &[&[&str]] = &[&["replica", "service", "egress", "zone"]];
 
-static TARGET: Table = Table { what: "the target of a fault", keys: &[TARGETS], rest: None, exactly_one: ONE_TARGET, aliases: &[] };
+static TARGET: Table = Table {
+    what: "the target of a fault",
+    keys: &[TARGETS],
+    rest: None,
+    exactly_one: ONE_TARGET,
+    aliases: &[],
+};
 
 const SHARE: &[Key] = &[key("share", Shape::Share, "Which share of requests it hits.").or("100%")];
 
-static SHARED_TARGET: Table =
-    Table { what: "the target of a fault", keys: &[TARGETS, SHARE], rest: None, exactly_one: ONE_TARGET, aliases: &[] };
+static SHARED_TARGET: Table = Table {
+    what: "the target of a fault",
+    keys: &[TARGETS, SHARE],
+    rest: None,
+    exactly_one: ONE_TARGET,
+    aliases: &[],
+};
 
 static LATENCY: Table = Table {
     what: "a latency fault",
     keys: &[TARGETS, &[key("add", Shape::Duration, "By how much answers are delayed.").required()], SHARE],
     rest: None,
     exactly_one: ONE_TARGET,
-    aliases: &[alias("delay", "write `add: {}`"), alias("latency", "write `add: {}`"), alias("by", "write `add: {}`")],
+    aliases: &[
+        alias("delay", "write `add: {}`"),
+        alias("latency", "write `add: {}`"),
+        alias("by", "write `add: {}`"),
+    ],
 };
 
 static ERRORS: Table = Table {
@@ -127,7 +155,11 @@ static PROMISE: Table = Table {
         key("rto", Shape::Duration, "First bad answer to the start of the first steady stretch."),
         key("recover_within", Shape::Duration, "End of the fault to steady state."),
         key("restarted_within", Shape::Duration, "A process is gone to its successor is ready."),
-        key("rpo", Shape::DurationOrZero, "Age of the oldest acknowledged write that is lost; 0 = none lost."),
+        key(
+            "rpo",
+            Shape::DurationOrZero,
+            "Age of the oldest acknowledged write that is lost; 0 = none lost.",
+        ),
         key("duplicates", Shape::Count(0, 1_000_000_000), "Writes with more than one effect."),
     ]],
     rest: Some(Rest { what: "a load", shape: Shape::Object(&LOAD_PROMISE) }),
@@ -141,7 +173,10 @@ static PROMISE: Table = Table {
         alias("p999", "latencies are promised per load: `LOAD: { p999: {} }`"),
         alias("max", "latencies are promised per load: `LOAD: { max: {} }`"),
         alias("stale_at_most", "stale answers are promised per load: `LOAD: { stale_at_most: {} }`"),
-        alias("during", "the first moments are promised per load: `LOAD: { during: { for_at_most: 2s, p99: 2s } }`"),
+        alias(
+            "during",
+            "the first moments are promised per load: `LOAD: { during: { for_at_most: 2s, p99: 2s } }`",
+        ),
         alias("lost", "write `rpo: 0`"),
     ],
 };

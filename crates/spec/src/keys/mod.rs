@@ -8,6 +8,5 @@ mod service;
 mod table;
 mod top;
 
-pub(crate) use policy::POLICY;
-pub(crate) use table::{Alias, Key, Rest, Shape, Table};
+pub(crate) use table::{Key, Shape, Table};
 pub(crate) use top::SPEC;

@@ -11,12 +11,28 @@ pub(crate) static POLICY: Table = Table {
     keys: &[
         TIMEOUTS,
         &[
-            key("retry", Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&RETRY)]), "When a request is sent again."),
-            key("hedge", Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&HEDGE)]), "When a request is sent beside a slow one."),
+            key(
+                "retry",
+                Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&RETRY)]),
+                "When a request is sent again.",
+            ),
+            key(
+                "hedge",
+                Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&HEDGE)]),
+                "When a request is sent beside a slow one.",
+            ),
             key("circuit_breaker", Shape::Object(&CIRCUIT_BREAKER), "Guards a service with one endpoint."),
             key("ejection", Shape::Object(&EJECTION), "Guards a service with several endpoints."),
-            key("parking", Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&PARKING)]), "Requests that wait while no endpoint is available."),
-            key("idempotency", Shape::Object(&IDEMPOTENCY), "Whether writes may be sent again under their key."),
+            key(
+                "parking",
+                Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&PARKING)]),
+                "Requests that wait while no endpoint is available. By default those of clients, where a route has no degrade step; given here, those through the egress too.",
+            ),
+            key(
+                "idempotency",
+                Shape::Object(&IDEMPOTENCY),
+                "Whether writes may be sent again under their key.",
+            ),
         ],
     ],
     rest: None,
@@ -30,9 +46,21 @@ pub(crate) static ROUTE_POLICY: Table = Table {
     keys: &[
         TIMEOUTS,
         &[
-            key("retry", Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&ROUTE_RETRY)]), "When a request is sent again."),
-            key("hedge", Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&ROUTE_HEDGE)]), "When a request is sent beside a slow one."),
-            key("idempotency", Shape::Object(&IDEMPOTENCY), "Whether writes may be sent again under their key."),
+            key(
+                "retry",
+                Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&ROUTE_RETRY)]),
+                "When a request is sent again.",
+            ),
+            key(
+                "hedge",
+                Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&ROUTE_HEDGE)]),
+                "When a request is sent beside a slow one.",
+            ),
+            key(
+                "idempotency",
+                Shape::Object(&IDEMPOTENCY),
+                "Whether writes may be sent again under their key.",
+            ),
         ],
     ],
     rest: None,
@@ -41,9 +69,11 @@ pub(crate) static ROUTE_POLICY: Table = Table {
 };
 
 const TIMEOUTS: &[Key] = &[
-    key("total_timeout", Shape::Duration, "Deadline of all attempts together, up to the response head.").or("15s"),
+    key("total_timeout", Shape::Duration, "Deadline of all attempts together, up to the response head.")
+        .or("15s"),
     key("attempt_timeout", Shape::Duration, "Limit of one attempt, up to its response head.").or("5s"),
-    key("connect_timeout", Shape::Duration, "Limit of making a connection.").or("1s, or the attempt timeout if shorter"),
+    key("connect_timeout", Shape::Duration, "Limit of making a connection.")
+        .or("1s, or the attempt timeout if shorter"),
 ];
 
 const FOREIGN: &[Alias] = &[
@@ -67,15 +97,26 @@ const FOREIGN: &[Alias] = &[
 ];
 
 const RETRY_KEYS: &[Key] = &[
-    key("max_attempts", Shape::Count(1, MAX_ATTEMPTS as u64), "Attempts in all, the first one and hedges included.").or("3"),
-    key("initial_backoff", Shape::Duration, "The wait before the first retry when no other endpoint is healthy.").or("25ms"),
+    key(
+        "max_attempts",
+        Shape::Count(1, MAX_ATTEMPTS as u64),
+        "Attempts in all, the first one and hedges included.",
+    )
+    .or("3"),
+    key(
+        "initial_backoff",
+        Shape::Duration,
+        "The wait before the first retry when no other endpoint is healthy.",
+    )
+    .or("25ms"),
     key("max_backoff", Shape::Duration, "No wait is longer, jitter included.").or("250ms"),
     key("jitter", Shape::Word(&["full", "equal", "none"]), "How waits are spread.").or("full"),
 ];
 
 const BUDGET_KEYS: &[Key] = &[
     key("retry_ratio", Shape::Ratio, "Retries allowed per success, shared with hedges.").or("10%"),
-    key("min_retries_per_second", Shape::Count(0, 10_000), "Retries allowed per second without any success.").or("1"),
+    key("min_retries_per_second", Shape::Count(0, 10_000), "Retries allowed per second without any success.")
+        .or("1"),
 ];
 
 const RETRY_FOREIGN: &[Alias] = &[
@@ -91,43 +132,80 @@ const RETRY_FOREIGN: &[Alias] = &[
     alias("budget", "write `retry_ratio: 10%`"),
 ];
 
-static RETRY: Table = Table { what: "retries", keys: &[RETRY_KEYS, BUDGET_KEYS], rest: None, exactly_one: &[], aliases: RETRY_FOREIGN };
+static RETRY: Table = Table {
+    what: "retries",
+    keys: &[RETRY_KEYS, BUDGET_KEYS],
+    rest: None,
+    exactly_one: &[],
+    aliases: RETRY_FOREIGN,
+};
 
 /// Without the budget, which belongs to the service: routes that lead to it share it.
-static ROUTE_RETRY: Table =
-    Table { what: "a route's retries", keys: &[RETRY_KEYS], rest: None, exactly_one: &[], aliases: RETRY_FOREIGN };
+static ROUTE_RETRY: Table = Table {
+    what: "a route's retries",
+    keys: &[RETRY_KEYS],
+    rest: None,
+    exactly_one: &[],
+    aliases: RETRY_FOREIGN,
+};
 
 const HEDGE_KEYS: &[Key] = &[
     key("percentile", Shape::Share, "Hedge after this percentile of the observed latency.").or("95%"),
     key("min_delay", Shape::Duration, "Never earlier than this.").or("10ms"),
 ];
 
-const HEDGE_FOREIGN: &[Alias] = &[alias("delay", "write `min_delay: {}`"), alias("budget", "write `max_share: 2%`")];
+const HEDGE_FOREIGN: &[Alias] =
+    &[alias("delay", "write `min_delay: {}`"), alias("budget", "write `max_share: 2%`")];
 
 static HEDGE: Table = Table {
     what: "hedging",
-    keys: &[HEDGE_KEYS, &[key("max_share", Shape::Ratio, "At most this share of requests is hedged.").or("2%")]],
+    keys: &[
+        HEDGE_KEYS,
+        &[key("max_share", Shape::Ratio, "At most this share of requests is hedged.").or("2%")],
+    ],
     rest: None,
     exactly_one: &[],
     aliases: HEDGE_FOREIGN,
 };
 
-static ROUTE_HEDGE: Table =
-    Table { what: "a route's hedging", keys: &[HEDGE_KEYS], rest: None, exactly_one: &[], aliases: HEDGE_FOREIGN };
+static ROUTE_HEDGE: Table = Table {
+    what: "a route's hedging",
+    keys: &[HEDGE_KEYS],
+    rest: None,
+    exactly_one: &[],
+    aliases: HEDGE_FOREIGN,
+};
 
 static CIRCUIT_BREAKER: Table = Table {
     what: "a circuit breaker",
     keys: &[&[
-        key("consecutive_failures", Shape::Count(1, 10_000), "Opens after so many failures in a row, when there was no success for 500 ms.").or("5"),
+        key(
+            "consecutive_failures",
+            Shape::Count(1, 10_000),
+            "Opens after so many failures in a row, when there was no success for 500 ms.",
+        )
+        .or("5"),
         key("failure_rate_threshold", Shape::Share, "Opens when this share of calls fails.").or("50%"),
-        key("minimum_number_of_calls", Shape::Count(1, 1_000_000), "The rates count from so many calls on.").or("20"),
+        key("minimum_number_of_calls", Shape::Count(1, 1_000_000), "The rates count from so many calls on.")
+            .or("20"),
         key("sliding_window_duration", Shape::Duration, "The rates are those of the last so long.").or("10s"),
         key("slow_call_duration_threshold", Shape::Duration, "A call that takes longer is slow.").or("none"),
         key("slow_call_rate_threshold", Shape::Share, "Opens when this share of calls is slow.").or("80%"),
-        key("wait_duration_in_open_state", Shape::Duration, "How long it stays open the first time; doubles.").or("1s"),
+        key(
+            "wait_duration_in_open_state",
+            Shape::Duration,
+            "How long it stays open the first time; doubles.",
+        )
+        .or("1s"),
         key("max_wait_duration_in_open_state", Shape::Duration, "It never stays open longer.").or("60s"),
-        key("permitted_number_of_calls_in_half_open_state", Shape::Count(1, PROBES_MAX as u64), "Probes; it closes on a majority.").or("3"),
-        key("recovery_ramp", Shape::DurationOrZero, "Traffic grows back to all of it over so long.").or("10s"),
+        key(
+            "permitted_number_of_calls_in_half_open_state",
+            Shape::Count(1, PROBES_MAX as u64),
+            "Probes; it closes on a majority.",
+        )
+        .or("3"),
+        key("recovery_ramp", Shape::DurationOrZero, "Traffic grows back to all of it over so long.")
+            .or("10s"),
     ]],
     rest: None,
     exactly_one: &[],
@@ -147,8 +225,14 @@ static CIRCUIT_BREAKER: Table = Table {
 static EJECTION: Table = Table {
     what: "ejection",
     keys: &[&[
-        key("consecutive_failures", Shape::Count(1, 10_000), "Ejects an endpoint after so many failures in a row.").or("5"),
-        key("base_ejection_time", Shape::Duration, "How long the first time; the n-th time n times as long.").or("30s"),
+        key(
+            "consecutive_failures",
+            Shape::Count(1, 10_000),
+            "Ejects an endpoint after so many failures in a row.",
+        )
+        .or("5"),
+        key("base_ejection_time", Shape::Duration, "How long the first time; the n-th time n times as long.")
+            .or("30s"),
         key("max_ejection_time", Shape::Duration, "Never longer than this.").or("300s"),
     ]],
     rest: None,
@@ -159,13 +243,21 @@ static EJECTION: Table = Table {
         alias("consecutive5xxErrors", "write `consecutive_failures: {}`"),
         alias("interval", "endpoints are judged on every answer; there is no interval"),
         alias("maxEjectionPercent", "at most max(1, half of the others) is ejected, and never the last one"),
-        alias("max_ejection_percent", "at most max(1, half of the others) is ejected, and never the last one"),
+        alias(
+            "max_ejection_percent",
+            "at most max(1, half of the others) is ejected, and never the last one",
+        ),
     ],
 };
 
 static PARKING: Table = Table {
     what: "parking",
-    keys: &[&[key("max_requests", Shape::Count(1, 1_000_000), "At most so many wait; the others are refused at once.").or("10000")]],
+    keys: &[&[key(
+        "max_requests",
+        Shape::Count(1, 1_000_000),
+        "At most so many wait; the others are refused at once.",
+    )
+    .or("10000")]],
     rest: None,
     exactly_one: &[],
     aliases: &[alias("max_queue", "write `max_requests: {}`"), alias("limit", "write `max_requests: {}`")],
@@ -175,8 +267,18 @@ static PARKING: Table = Table {
 pub(crate) static IDEMPOTENCY: Table = Table {
     what: "idempotency",
     keys: &[&[
-        key("key", Shape::Word(&["required", "optional"]), "Whether every write carries an `Idempotency-Key`.").required(),
-        key("backend", Shape::Word(&["honours", "unknown"]), "Whether the backend executes one key only once.").required(),
+        key(
+            "key",
+            Shape::Word(&["required", "optional"]),
+            "Whether every write carries an `Idempotency-Key`.",
+        )
+        .required(),
+        key(
+            "backend",
+            Shape::Word(&["honours", "unknown"]),
+            "Whether the backend executes one key only once.",
+        )
+        .required(),
         key("retention", Shape::Json, "How long keys are kept.").later(),
     ]],
     rest: None,

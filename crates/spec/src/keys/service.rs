@@ -22,12 +22,22 @@ pub(crate) static SERVICE: Table = Table {
             "How many copies run: a number, or a number per zone.",
         )
         .or("1"),
-        key("readiness", Shape::Object(&PROBE), "Decides whether a replica gets traffic.").or("a TCP connection"),
+        key("readiness", Shape::Object(&PROBE), "Decides whether a replica gets traffic.")
+            .or("a TCP connection"),
         key("liveness", Shape::Object(&PROBE), "Restarts a replica that fails it.").or("none"),
         key("restart", Shape::Object(&RESTART), "When and how fast a replica that ended is started again."),
-        key("stop_grace", Shape::DurationOrZero, "How long a replica may take to stop before it is killed.").or("10s"),
-        key("needs", Shape::Map(&Shape::Word(&["required", "optional"]), "service names"), "The services it calls, and whether it can work without them."),
-        key("egress", Shape::Address, "Where other services reach this one, through its policy; port 0 picks a free one."),
+        key("stop_grace", Shape::DurationOrZero, "How long a replica may take to stop before it is killed.")
+            .or("10s"),
+        key(
+            "needs",
+            Shape::Map(&Shape::Word(&["required", "optional"]), "service names"),
+            "The services it calls, and whether it can work without them.",
+        ),
+        key(
+            "egress",
+            Shape::Address,
+            "Where other services reach this one, through its policy; port 0 picks a free one.",
+        ),
         key("policy", Shape::Object(&POLICY), "How calls to this service are protected."),
         key("role", Shape::Json, "Primary and standby.").later(),
         key("scale", Shape::Json, "Replicas by demand.").later(),
@@ -47,17 +57,29 @@ pub(crate) static SERVICE: Table = Table {
         alias("url", "write `endpoints: [\"{}\"]`"),
         alias("hosts", "the word here is `endpoints`"),
         alias("servers", "the word here is `endpoints`"),
-        alias("port", "a replica gets its port in the environment variable `PORT`; others reach it by `egress: 127.0.0.1:{}`"),
+        alias(
+            "port",
+            "a replica gets its port in the environment variable `PORT`; others reach it by `egress: 127.0.0.1:{}`",
+        ),
         alias("healthcheck", "the word here is `readiness` (gets traffic) or `liveness` (is restarted)"),
         alias("health_check", "the word here is `readiness` (gets traffic) or `liveness` (is restarted)"),
         alias("readinessProbe", "the word here is `readiness`"),
         alias("livenessProbe", "the word here is `liveness`"),
-        alias("startupProbe", "readiness probes are fast and forgiving until a replica is first ready; a probe for the start is not needed"),
+        alias(
+            "startupProbe",
+            "readiness probes are fast and forgiving until a replica is first ready; a probe for the start is not needed",
+        ),
         alias("restartPolicy", "write `restart: { mode: always }`"),
         alias("terminationGracePeriodSeconds", "write `stop_grace: {}s`"),
-        alias("timeout", "write `policy: { attempt_timeout: {} }` for one attempt, `total_timeout` for all of them"),
+        alias(
+            "timeout",
+            "write `policy: { attempt_timeout: {} }` for one attempt, `total_timeout` for all of them",
+        ),
         alias("retries", "write `policy: { retry: { max_attempts: {} } }`; it counts the first attempt too"),
-        alias("on_fail", "what happens after a failure stands in `restart` (processes) and in a route's `degrade` (answers)"),
+        alias(
+            "on_fail",
+            "what happens after a failure stands in `restart` (processes) and in a route's `degrade` (answers)",
+        ),
     ],
 };
 
@@ -83,7 +105,10 @@ pub(crate) static PROBE: Table = Table {
         alias("fall", "write `failure_threshold: {}`"),
         alias("successThreshold", "write `success_threshold: {}`"),
         alias("rise", "write `success_threshold: {}`"),
-        alias("on_fail", "a failing `readiness` takes the replica out of traffic, a failing `liveness` restarts it"),
+        alias(
+            "on_fail",
+            "a failing `readiness` takes the replica out of traffic, a failing `liveness` restarts it",
+        ),
     ],
 };
 
@@ -100,8 +125,18 @@ const PROBE_KEYS: &[Key] = &[
 pub(crate) static RESTART: Table = Table {
     what: "how to restart",
     keys: &[&[
-        key("mode", Shape::Word(&["always", "on_failure", "never"]), "After which ends a replica is started again.").or("always"),
-        key("initial_backoff", Shape::Duration, "The wait before the second restart in a row; the first one is immediate.").or("200ms"),
+        key(
+            "mode",
+            Shape::Word(&["always", "on_failure", "never"]),
+            "After which ends a replica is started again.",
+        )
+        .or("always"),
+        key(
+            "initial_backoff",
+            Shape::Duration,
+            "The wait before the second restart in a row; the first one is immediate.",
+        )
+        .or("200ms"),
         key("max_backoff", Shape::Duration, "No wait is longer.").or("30s"),
         key("reset_after", Shape::Duration, "After running this long, waits start over.").or("60s"),
     ]],

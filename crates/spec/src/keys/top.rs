@@ -18,11 +18,28 @@ pub(crate) static SPEC: Table = Table {
             Shape::List(&Shape::Name),
             "Failure domains: what can fail together. Replicas are spread over them.",
         ),
-        key("services", Shape::Map(&Shape::Object(&SERVICE), "service names"), "What serves requests.").required(),
-        key("data", Shape::Map(&Shape::Object(&DATASET), "dataset names"), "Datasets, and where their copies are."),
-        key("routes", Shape::Map(&Shape::Object(&ROUTE), "route names"), "Which service gets which requests."),
-        key("load", Shape::Map(&Shape::Object(&LOAD), "load names"), "What a drill sends, and how it reads back what was acknowledged."),
-        key("failures", Shape::Map(&Shape::Object(&FAILURE), "failure names"), "What the system must survive, and what its users may notice meanwhile."),
+        key("services", Shape::Map(&Shape::Object(&SERVICE), "service names"), "What serves requests.")
+            .required(),
+        key(
+            "data",
+            Shape::Map(&Shape::Object(&DATASET), "dataset names"),
+            "Datasets, and where their copies are.",
+        ),
+        key(
+            "routes",
+            Shape::Map(&Shape::Object(&ROUTE), "route names"),
+            "Which service gets which requests.",
+        ),
+        key(
+            "load",
+            Shape::Map(&Shape::Object(&LOAD), "load names"),
+            "What a drill sends, and how it reads back what was acknowledged.",
+        ),
+        key(
+            "failures",
+            Shape::Map(&Shape::Object(&FAILURE), "failure names"),
+            "What the system must survive, and what its users may notice meanwhile.",
+        ),
         key("store", Shape::Text, "Where durable work is kept.").later(),
         key("queues", Shape::Json, "Durable queues.").later(),
         key("topics", Shape::Json, "Durable topics.").later(),
@@ -47,7 +64,8 @@ static GATEWAY: Table = Table {
     what: "the gateway",
     keys: &[&[
         key("listen", Shape::Address, "Where clients connect; port 0 picks a free one.").required(),
-        key("drain", Shape::DurationOrZero, "How long requests in flight may take when the gateway stops.").or("30s"),
+        key("drain", Shape::DurationOrZero, "How long requests in flight may take when the gateway stops.")
+            .or("30s"),
     ]],
     rest: None,
     exactly_one: &[],
@@ -61,7 +79,8 @@ static GATEWAY: Table = Table {
 
 static ADMIN: Table = Table {
     what: "the admin API",
-    keys: &[&[key("listen", Shape::Address, "Where the admin API listens; port 0 picks a free one.").or("127.0.0.1:9180")]],
+    keys: &[&[key("listen", Shape::Address, "Where the admin API listens; port 0 picks a free one.")
+        .or("127.0.0.1:9180")]],
     rest: None,
     exactly_one: &[],
     aliases: &[alias("port", "write `listen: 127.0.0.1:{}`"), alias("address", "the word here is `listen`")],
@@ -92,11 +111,24 @@ static DATASET: Table = Table {
 static ROUTE: Table = Table {
     what: "a route",
     keys: &[&[
-        key("match", Shape::Match, "Which requests it takes: an optional method, and a path or `/prefix/**`.").required(),
+        key(
+            "match",
+            Shape::Match,
+            "Which requests it takes: an optional method, and a path or `/prefix/**`.",
+        )
+        .required(),
         key("to", Shape::Name, "The service that answers.").required(),
-        key("policy", Shape::Object(&ROUTE_POLICY), "How calls on this route are protected, where that differs from the service's policy."),
+        key(
+            "policy",
+            Shape::Object(&ROUTE_POLICY),
+            "How calls on this route are protected, where that differs from the service's policy.",
+        ),
         key("idempotency", Shape::Object(&IDEMPOTENCY), "Whether writes may be sent again under their key."),
-        key("degrade", Shape::List(&Shape::Object(&DEGRADE)), "What is answered instead when the call failed; the first step that can."),
+        key(
+            "degrade",
+            Shape::List(&Shape::Object(&DEGRADE)),
+            "What is answered instead when the call failed; the first step that can.",
+        ),
         key("cache", Shape::Json, "Answers kept for a while.").later(),
         key("priority", Shape::Text, "What is shed last.").later(),
         key("rate_limit", Shape::Json, "How much one client may ask for.").later(),
@@ -150,12 +182,29 @@ static LOAD: Table = Table {
         key("rate", Shape::Rate, "How many requests, sent on time whether or not answers come.").required(),
         key("send", Shape::Request, "Method and path; `$id` becomes the request's own id.").required(),
         key("json", Shape::Json, "The body; `$id` inside texts becomes the request's own id."),
-        key("headers", Shape::Map(&Shape::Verbatim, "header names"), "Further headers; `$id` becomes the request's own id."),
-        key("idempotency_key", Shape::Text, "The `Idempotency-Key` header; `$id` becomes the request's own id."),
+        key(
+            "headers",
+            Shape::Map(&Shape::Verbatim, "header names"),
+            "Further headers; `$id` becomes the request's own id.",
+        ),
+        key(
+            "idempotency_key",
+            Shape::Text,
+            "The `Idempotency-Key` header; `$id` becomes the request's own id.",
+        ),
         key("expect", Shape::List(&Shape::Status), "Statuses of a good answer.").or("any 2xx"),
-        key("degraded", Shape::List(&Shape::Status), "Statuses that are an acceptable degraded answer when marked `Degraded`."),
-        key("timeout", Shape::Duration, "An answer that takes longer counts as failed.").or("the route's total timeout + 1s"),
-        key("read_back", Shape::List(&Shape::Object(&READ_BACK)), "Where the effects of acknowledged writes can be seen. Makes the load one of writes."),
+        key(
+            "degraded",
+            Shape::List(&Shape::Status),
+            "Statuses that are an acceptable degraded answer when marked `Degraded`.",
+        ),
+        key("timeout", Shape::Duration, "An answer that takes longer counts as failed.")
+            .or("the route's total timeout + 1s"),
+        key(
+            "read_back",
+            Shape::List(&Shape::Object(&READ_BACK)),
+            "Where the effects of acknowledged writes can be seen. Makes the load one of writes.",
+        ),
     ]],
     rest: None,
     exactly_one: &[],

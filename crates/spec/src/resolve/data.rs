@@ -19,9 +19,20 @@ impl Resolver<'_> {
             });
             let copies = self.copies(&section, service.and_then(|service| services.get(service)));
             let consistency = object.text("consistency").map(str::to_owned);
-            self.effective(&section, "consistency", consistency, ("strong".to_owned(), Origin::Default), String::clone);
+            self.effective(
+                &section,
+                "consistency",
+                consistency,
+                ("strong".to_owned(), Origin::Default),
+                String::clone,
+            );
             if let Some(service) = service {
-                datasets.push(DataPlan { name: name.text.clone(), place: self.place(name.span), service, copies });
+                datasets.push(DataPlan {
+                    name: name.text.clone(),
+                    place: self.place(name.span),
+                    service,
+                    copies,
+                });
             }
         }
         datasets
@@ -39,7 +50,9 @@ impl Resolver<'_> {
             Some(value) => self.origin(value.span),
             None => {
                 copies = match service.map(|service| &service.kind) {
-                    Some(ServiceKind::Supervised(process)) => process.replicas.iter().map(|replica| replica.zone).collect(),
+                    Some(ServiceKind::Supervised(process)) => {
+                        process.replicas.iter().map(|replica| replica.zone).collect()
+                    }
                     _ => vec![0],
                 };
                 Origin::Derived("one per replica of the service".to_owned())

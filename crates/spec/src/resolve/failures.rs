@@ -31,7 +31,13 @@ impl Resolver<'_> {
         failures
     }
 
-    fn failure(&mut self, name: &Name, object: &Object, services: &[ServicePlan], loads: &[LoadPlan]) -> FailurePlan {
+    fn failure(
+        &mut self,
+        name: &Name,
+        object: &Object,
+        services: &[ServicePlan],
+        loads: &[LoadPlan],
+    ) -> FailurePlan {
         let section = Section::new(format!("failures.{}", name.text), Some(object));
         let required = self.required(name, object);
         let faults = self.faults(&section, services);
@@ -39,7 +45,9 @@ impl Resolver<'_> {
         let relies_on = self.relies_on(&section);
         for key in ["likelihood", "impact", "every"] {
             if let Some(value) = section.get(key) {
-                let text = value.as_duration().map_or_else(|| value.as_text().unwrap_or_default().to_owned(), show_duration);
+                let text = value
+                    .as_duration()
+                    .map_or_else(|| value.as_text().unwrap_or_default().to_owned(), show_duration);
                 let origin = self.origin(value.span);
                 self.setting(section.path_of(key), text, origin);
             }
@@ -70,10 +78,14 @@ impl Resolver<'_> {
         let text = value.as_text().unwrap_or_default().trim();
         if text.is_empty() {
             self.report(
-                Diagnostic::new(Code::OutOfRange, value.span, format!("{} requires nothing", quoted(&name.text)))
-                    .label("empty")
-                    .help("say in a sentence what must hold, such as `Nobody notices.`")
-                    .path(format!("failures.{}.required", name.text)),
+                Diagnostic::new(
+                    Code::OutOfRange,
+                    value.span,
+                    format!("{} requires nothing", quoted(&name.text)),
+                )
+                .label("empty")
+                .help("say in a sentence what must hold, such as `Nobody notices.`")
+                .path(format!("failures.{}.required", name.text)),
             );
         }
         text.to_owned()
@@ -102,7 +114,10 @@ impl Resolver<'_> {
         let mut mechanisms: Vec<(Mechanism, Place)> = Vec::new();
         for value in values {
             let word = value.as_text().unwrap_or_default();
-            let Some(mechanism) = Mechanism::ALL.into_iter().find(|mechanism| mechanism.as_str() == word) else { continue };
+            let Some(mechanism) = Mechanism::ALL.into_iter().find(|mechanism| mechanism.as_str() == word)
+            else {
+                continue;
+            };
             if mechanisms.iter().all(|(known, _)| *known != mechanism) {
                 mechanisms.push((mechanism, self.place(value.span)));
             }
@@ -136,12 +151,20 @@ impl Resolver<'_> {
         };
         let hold = self.duration_or(section, "hold", (longest, origin));
         for (what, needed) in [("for_at_most", relaxed), ("rto", rto)] {
-            if let (Some(value), Some(needed)) = (section.get("hold"), needed.filter(|needed| hold < *needed)) {
-                let message = format!("`hold` ({}) ends before `{what}` ({}) is over", show_duration(hold), show_duration(needed));
+            if let (Some(value), Some(needed)) = (section.get("hold"), needed.filter(|needed| hold < *needed))
+            {
+                let message = format!(
+                    "`hold` ({}) ends before `{what}` ({}) is over",
+                    show_duration(hold),
+                    show_duration(needed)
+                );
                 self.report(
                     Diagnostic::new(Code::Contradiction, value.span, message)
                         .label("the window closes too early")
-                        .help(format!("hold at least {}, or leave `hold` out", show_duration(needed + AFTER_DURING)))
+                        .help(format!(
+                            "hold at least {}, or leave `hold` out",
+                            show_duration(needed + AFTER_DURING)
+                        ))
                         .path(section.path_of("hold")),
                 );
                 break;

@@ -34,7 +34,11 @@ impl Resolver<'_> {
                 let Some(details) = value.as_object() else { continue };
                 let Some(fault) = self.fault(key.name, name.span, details, services) else { continue };
                 let shown = self.show_fault(&fault, services);
-                let path = if values.len() == 1 { section.path_of("fault") } else { format!("{}.{index}", section.path_of("fault")) };
+                let path = if values.len() == 1 {
+                    section.path_of("fault")
+                } else {
+                    format!("{}.{index}", section.path_of("fault"))
+                };
                 let origin = self.origin(name.span);
                 self.setting(path, shown, origin);
                 faults.push(fault);
@@ -43,7 +47,13 @@ impl Resolver<'_> {
         faults
     }
 
-    fn fault(&mut self, kind: &str, span: Span, details: &Object, services: &[ServicePlan]) -> Option<FaultPlan> {
+    fn fault(
+        &mut self,
+        kind: &str,
+        span: Span,
+        details: &Object,
+        services: &[ServicePlan],
+    ) -> Option<FaultPlan> {
         let target_key = TARGETS.into_iter().find(|key| details.given(key).is_some())?;
         let value = details.get(target_key)?;
         self.refuse_target_kind(kind, target_key, details)?;
@@ -55,7 +65,10 @@ impl Resolver<'_> {
             "pause" => FaultKind::Pause,
             "refuse" => FaultKind::Refuse,
             "blackhole" => FaultKind::BlackHole { share: share(details) },
-            "latency" => FaultKind::Latency { add: details.duration("add").unwrap_or(Duration::ZERO), share: share(details) },
+            "latency" => FaultKind::Latency {
+                add: details.duration("add").unwrap_or(Duration::ZERO),
+                share: share(details),
+            },
             _ => FaultKind::Errors { status: self.error_status(details), share: share(details) },
         };
         Some(FaultPlan { kind, target, place: self.place(span) })
@@ -86,9 +99,13 @@ impl Resolver<'_> {
         let words: Vec<String> = allowed.iter().map(|word| format!("`{word}`")).collect();
         let why = if target == "egress" { "an egress is no process" } else { "not for this fault" };
         self.report(
-            Diagnostic::new(Code::FaultTarget, span, format!("`{kind}` cannot be done to {}", article(target)))
-                .label(why)
-                .help(format!("aim it at {}", words.join(", "))),
+            Diagnostic::new(
+                Code::FaultTarget,
+                span,
+                format!("`{kind}` cannot be done to {}", article(target)),
+            )
+            .label(why)
+            .help(format!("aim it at {}", words.join(", "))),
         );
         None
     }
@@ -115,7 +132,9 @@ impl Resolver<'_> {
 
     fn require_replica(&mut self, id: &str, span: Span, service: &ServicePlan) -> Option<()> {
         let ids: Vec<String> = match &service.kind {
-            ServiceKind::Supervised(process) => process.replicas.iter().map(|replica| replica.id.clone()).collect(),
+            ServiceKind::Supervised(process) => {
+                process.replicas.iter().map(|replica| replica.id.clone()).collect()
+            }
             ServiceKind::External { .. } => return Some(()),
         };
         if ids.iter().any(|known| known == id) {
@@ -130,15 +149,26 @@ impl Resolver<'_> {
         None
     }
 
-    fn refuse_target(&mut self, kind: &str, target: &Target, span: Span, services: &[ServicePlan]) -> Option<()> {
+    fn refuse_target(
+        &mut self,
+        kind: &str,
+        target: &Target,
+        span: Span,
+        services: &[ServicePlan],
+    ) -> Option<()> {
         let problem = match target {
             Target::Replica { service, .. } | Target::Service(service) => {
                 let service = services.get(*service)?;
                 let is_external = matches!(service.kind, ServiceKind::External { .. });
                 let is_replica = matches!(target, Target::Replica { .. });
                 if is_external && ["kill", "pause"].contains(&kind) {
-                    let message = format!("{} runs elsewhere and cannot be {}", quoted(&service.name), past(kind));
-                    Some((message, "somebody else's process", "make it unreachable instead: `refuse: { egress: NAME }`"))
+                    let message =
+                        format!("{} runs elsewhere and cannot be {}", quoted(&service.name), past(kind));
+                    Some((
+                        message,
+                        "somebody else's process",
+                        "make it unreachable instead: `refuse: { egress: NAME }`",
+                    ))
                 } else if is_external && is_replica {
                     let message = format!("{} runs elsewhere and has no replicas", quoted(&service.name));
                     Some((message, "somebody else's process", "aim at all of it: `service` or `egress`"))
@@ -149,15 +179,25 @@ impl Resolver<'_> {
             Target::Egress(service) => {
                 let service = services.get(*service)?;
                 let message = format!("{} has no egress", quoted(&service.name));
-                service.egress.is_none().then_some((message, "no such edge", "give the service an `egress`, or aim at the `service`"))
+                service.egress.is_none().then_some((
+                    message,
+                    "no such edge",
+                    "give the service an `egress`, or aim at the `service`",
+                ))
             }
             Target::Zone(zone) => {
                 let is_there = |service: &ServicePlan| match &service.kind {
-                    ServiceKind::Supervised(process) => process.replicas.iter().any(|replica| replica.zone == *zone),
+                    ServiceKind::Supervised(process) => {
+                        process.replicas.iter().any(|replica| replica.zone == *zone)
+                    }
                     ServiceKind::External { .. } => false,
                 };
                 let is_empty = !services.iter().any(is_there);
-                is_empty.then_some(("nothing runs in this zone".to_owned(), "no replica here", "choose a zone with replicas"))
+                is_empty.then_some((
+                    "nothing runs in this zone".to_owned(),
+                    "no replica here",
+                    "choose a zone with replicas",
+                ))
             }
         };
         let Some((message, label, help)) = problem else { return Some(()) };
@@ -172,15 +212,21 @@ impl Resolver<'_> {
             Target::Replica { service, replica: None } => format!("one replica of {}", name(*service)),
             Target::Service(service) => format!("service {}", name(*service)),
             Target::Egress(service) => format!("egress of {}", name(*service)),
-            Target::Zone(zone) => format!("zone {}", self.zones.get(usize::from(*zone)).map_or("", |zone| &zone.text)),
+            Target::Zone(zone) => {
+                format!("zone {}", self.zones.get(usize::from(*zone)).map_or("", |zone| &zone.text))
+            }
         };
         match fault.kind {
             FaultKind::Kill => format!("kill {target}"),
             FaultKind::Pause => format!("pause {target}"),
             FaultKind::Refuse => format!("refuse {target}"),
             FaultKind::BlackHole { share } => format!("blackhole {target}, {}", show_share(share)),
-            FaultKind::Latency { add, share } => format!("latency {target}, + {}, {}", show_duration(add), show_share(share)),
-            FaultKind::Errors { status, share } => format!("errors {target}, {status}, {}", show_share(share)),
+            FaultKind::Latency { add, share } => {
+                format!("latency {target}, + {}, {}", show_duration(add), show_share(share))
+            }
+            FaultKind::Errors { status, share } => {
+                format!("errors {target}, {status}, {}", show_share(share))
+            }
         }
     }
 }

@@ -40,7 +40,10 @@ impl Resolver<'_> {
             self.report(
                 Diagnostic::new(Code::BadName, name.span, message)
                     .label("a word of promises")
-                    .help(format!("name it after who sends it, such as `{}-readers`", name.text.replace('_', "-")))
+                    .help(format!(
+                        "name it after who sends it, such as `{}-readers`",
+                        name.text.replace('_', "-")
+                    ))
                     .path(format!("load.{}", name.text)),
             );
         }
@@ -109,8 +112,11 @@ impl Resolver<'_> {
 
     fn statuses(&mut self, section: &Section<'_>, key: &str) -> Vec<u16> {
         let values = section.object.map(|object| object.list(key)).unwrap_or_default();
-        let statuses: Vec<u16> =
-            values.iter().filter_map(Value::as_count).filter_map(|status| u16::try_from(status).ok()).collect();
+        let statuses: Vec<u16> = values
+            .iter()
+            .filter_map(Value::as_count)
+            .filter_map(|status| u16::try_from(status).ok())
+            .collect();
         let shown = statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         match section.get(key) {
             Some(value) => {
@@ -129,11 +135,15 @@ impl Resolver<'_> {
         let Some(status) = expect.iter().find(|status| degraded.contains(status)) else { return };
         if let (Some(degraded), Some(expect)) = (section.get("degraded"), section.get("expect")) {
             self.report(
-                Diagnostic::new(Code::Contradiction, degraded.span, format!("{status} is both good and degraded"))
-                    .label("counted as degraded")
-                    .also(expect.span, "counted as good")
-                    .help("a 2xx marked `Degraded` is degraded by itself; list other statuses in one of the two")
-                    .path(section.path_of("degraded")),
+                Diagnostic::new(
+                    Code::Contradiction,
+                    degraded.span,
+                    format!("{status} is both good and degraded"),
+                )
+                .label("counted as degraded")
+                .also(expect.span, "counted as good")
+                .help("a 2xx marked `Degraded` is degraded by itself; list other statuses in one of the two")
+                .path(section.path_of("degraded")),
             );
         }
     }
@@ -174,10 +184,14 @@ impl Resolver<'_> {
         if let Some((key, _)) = object.given("read_back").filter(|_| !sends_id) {
             let span = key.span;
             self.report(
-                Diagnostic::new(Code::Unmeasured, span, format!("the requests of {} carry no `$id`", quoted(&name.text)))
-                    .label("nothing to find them by")
-                    .help("put `\"$id\"` where the service stores it, such as `json: { buyer: \"$id\" }`")
-                    .path(format!("load.{}.read_back", name.text)),
+                Diagnostic::new(
+                    Code::Unmeasured,
+                    span,
+                    format!("the requests of {} carry no `$id`", quoted(&name.text)),
+                )
+                .label("nothing to find them by")
+                .help("put `\"$id\"` where the service stores it, such as `json: { buyer: \"$id\" }`")
+                .path(format!("load.{}.read_back", name.text)),
             );
         }
         if let Some(value) = object.get("idempotency_key").filter(|_| !has_id(&load.idempotency_key)) {
@@ -198,7 +212,11 @@ impl Resolver<'_> {
         if sends_key || REPEATABLE.contains(&load.method.as_str()) || load.method.is_empty() {
             return;
         }
-        let message = format!("{} sends no idempotency key, and the route {} requires one", quoted(&name.text), quoted(&route.name));
+        let message = format!(
+            "{} sends no idempotency key, and the route {} requires one",
+            quoted(&name.text),
+            quoted(&route.name)
+        );
         self.report(
             Diagnostic::new(Code::Contradiction, name.span, message)
                 .label("every request would be refused")

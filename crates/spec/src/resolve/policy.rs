@@ -31,6 +31,8 @@ pub(super) struct Policy {
 struct Base<'a> {
     call: &'a CallConfig,
     path: String,
+    /// The service's spec names its attempt timeout, so a route does not quietly choose another one.
+    is_attempt_given: bool,
 }
 
 impl Resolver<'_> {
@@ -54,23 +56,35 @@ impl Resolver<'_> {
     }
 
     /// The policy of a route: that of its service, with what the route says itself.
-    pub(super) fn route_call(&mut self, section: &Section<'_>, service: &str, base: &CallConfig) -> CallConfig {
+    pub(super) fn route_call(
+        &mut self,
+        section: &Section<'_>,
+        service: &str,
+        base: &CallConfig,
+    ) -> CallConfig {
         let path = format!("services.{service}.policy");
         if section.object.is_none() {
-            self.setting(section.path.clone(), path.clone(), Origin::Derived("the service's policy".to_owned()));
+            self.setting(section.path.clone(), "as the service", Origin::Derived(path));
             return base.clone();
         }
-        self.call(section, Some(&Base { call: base, path }))
+        let services = self.root.map("services");
+        let own =
+            services.iter().find(|(name, _)| name.text == service).and_then(|(_, value)| value.as_object());
+        let policy = own.and_then(|object| object.object("policy"));
+        let is_attempt_given = policy.is_some_and(|policy| policy.given("attempt_timeout").is_some());
+        self.call(section, Some(&Base { call: base, path, is_attempt_given }))
     }
 
     fn call(&mut self, section: &Section<'_>, base: Option<&Base<'_>>) -> CallConfig {
         let default = base.map_or_else(CallConfig::default, |base| base.call.clone());
-        let inherited = |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.{key}", base.path)));
+        let inherited =
+            |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.{key}", base.path)));
         let retry = section.under("retry");
         let attempts = u32::from(default.max_attempts);
         let is_off = section.is_word("retry", "off");
         let retries = if section.is_given("retry") { !is_off } else { default.retry };
-        let total_timeout = self.duration_or(section, "total_timeout", (default.total_timeout, inherited("total_timeout")));
+        let total_timeout =
+            self.duration_or(section, "total_timeout", (default.total_timeout, inherited("total_timeout")));
         let max_attempts = if is_off {
             self.off(section, "retry");
             attempts
@@ -86,7 +100,11 @@ impl Resolver<'_> {
             inherited("connect_timeout")
         };
         let connect_timeout = self.duration_or(section, "connect_timeout", (connect, origin));
-        self.require_ascending(section, ("connect_timeout", connect_timeout), ("attempt_timeout", attempt_timeout));
+        self.require_ascending(
+            section,
+            ("connect_timeout", connect_timeout),
+            ("attempt_timeout", attempt_timeout),
+        );
         let backoff = if is_off { default.backoff } else { self.backoff(&retry, default.backoff, base) };
         let (hedge_percentile, min_hedge_delay) = self.hedge(section, &default, base);
         CallConfig {
@@ -111,10 +129,12 @@ impl Resolver<'_> {
         base: Option<&Base<'_>>,
     ) -> (Duration, Origin) {
         let fitting = Duration::from_millis((total.as_millis() / u128::from(max_attempts.max(1))) as u64);
-        if fitting < default.attempt_timeout && !fitting.is_zero() {
+        let is_kept = base.is_some_and(|base| base.is_attempt_given) && default.attempt_timeout <= total;
+        if fitting < default.attempt_timeout && !fitting.is_zero() && !is_kept {
             return (fitting, Origin::Derived(format!("{} / {max_attempts} attempts", show_duration(total))));
         }
-        let origin = base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
+        let origin =
+            base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
         (default.attempt_timeout, origin)
     }
 
@@ -125,9 +145,17 @@ impl Resolver<'_> {
         }
     }
 
-    fn backoff(&mut self, section: &Section<'_>, default: BackoffConfig, base: Option<&Base<'_>>) -> BackoffConfig {
-        let from = |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.retry.{key}", base.path)));
-        let initial = self.duration_or(section, "initial_backoff", (default.initial, from("initial_backoff")));
+    fn backoff(
+        &mut self,
+        section: &Section<'_>,
+        default: BackoffConfig,
+        base: Option<&Base<'_>>,
+    ) -> BackoffConfig {
+        let from = |key: &str| {
+            base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.retry.{key}", base.path)))
+        };
+        let initial =
+            self.duration_or(section, "initial_backoff", (default.initial, from("initial_backoff")));
         let longest = if section.is_given("max_backoff") { default.max } else { default.max.max(initial) };
         let max = self.duration_or(section, "max_backoff", (longest, from("max_backoff")));
         self.require_ascending(section, ("initial_backoff", initial), ("max_backoff", max));
@@ -182,9 +210,11 @@ impl Resolver<'_> {
 
     fn guard(&mut self, section: &Section<'_>, endpoint_count: usize, attempt_timeout: Duration) -> Guard {
         let several = endpoint_count > 1;
-        let (right, wrong) = if several { ("ejection", "circuit_breaker") } else { ("circuit_breaker", "ejection") };
+        let (right, wrong) =
+            if several { ("ejection", "circuit_breaker") } else { ("circuit_breaker", "ejection") };
         if let Some(span) = section.key_span(wrong) {
-            let count = if several { format!("{endpoint_count} endpoints") } else { "one endpoint".to_owned() };
+            let count =
+                if several { format!("{endpoint_count} endpoints") } else { "one endpoint".to_owned() };
             let message = format!("`{wrong}` does not apply to a service with {count}");
             self.report(
                 Diagnostic::new(Code::WrongGuard, span, message)
@@ -215,12 +245,18 @@ impl Resolver<'_> {
         let slow = section.get("slow_call_duration_threshold").and_then(Value::as_duration);
         let show = |slow: &Option<Duration>| slow.map_or_else(|| "none".to_owned(), show_duration);
         let consecutive_failures = self.count(section, "consecutive_failures", default.consecutive_failures);
-        let failure_rate_threshold = self.ratio(section, "failure_rate_threshold", default.failure_rate_threshold);
+        let failure_rate_threshold =
+            self.ratio(section, "failure_rate_threshold", default.failure_rate_threshold);
         let minimum_number_of_calls =
             self.count(section, "minimum_number_of_calls", default.minimum_number_of_calls);
         let sliding_window = self.duration(section, "sliding_window_duration", default.sliding_window);
-        let slow_call_duration =
-            self.effective(section, "slow_call_duration_threshold", slow.map(Some), (None, Origin::Default), show);
+        let slow_call_duration = self.effective(
+            section,
+            "slow_call_duration_threshold",
+            slow.map(Some),
+            (None, Origin::Default),
+            show,
+        );
         let slow_call_rate_threshold =
             self.ratio(section, "slow_call_rate_threshold", default.slow_call_rate_threshold);
         let wait_key = "wait_duration_in_open_state";
@@ -254,7 +290,13 @@ impl Resolver<'_> {
             self.off(section, "parking");
             return ParkingConfig { max_requests: 0, only_within, ..default };
         }
-        let max_requests = self.count(&section.under("parking"), "max_requests", default.max_requests);
+        let parking = section.under("parking");
+        if parking.object.is_none() {
+            let shown = format!("{} from clients, 0 through the egress", default.max_requests);
+            self.setting(parking.path_of("max_requests"), shown, Origin::Default);
+            return ParkingConfig { only_within, ..default };
+        }
+        let max_requests = self.count(&parking, "max_requests", default.max_requests);
         ParkingConfig { max_requests, only_within, ..default }
     }
 
@@ -283,7 +325,9 @@ impl Resolver<'_> {
         self.report(
             Diagnostic::new(Code::Idempotency, value.span, format!("`{word}` protects nothing: {why}"))
                 .label("not enough to send a write again")
-                .help("write `{ key: required, backend: honours }` if that is true, or leave `idempotency` out")
+                .help(
+                    "write `{ key: required, backend: honours }` if that is true, or leave `idempotency` out",
+                )
                 .path(path),
         );
     }

@@ -19,7 +19,12 @@ pub(super) struct Promised {
 }
 
 impl Resolver<'_> {
-    pub(super) fn promises(&mut self, section: &Section<'_>, loads: &[LoadPlan], faults: &[FaultPlan]) -> Promised {
+    pub(super) fn promises(
+        &mut self,
+        section: &Section<'_>,
+        loads: &[LoadPlan],
+        faults: &[FaultPlan],
+    ) -> Promised {
         let mut promised = Promised::default();
         let promise = section.under("promise");
         let Some(object) = promise.object else { return promised };
@@ -31,14 +36,18 @@ impl Resolver<'_> {
         for (key, _, value) in &object.entries {
             let Some(word) = Word::ALL.into_iter().find(|word| word.as_str() == key.name) else { continue };
             if let Some(limit) = limit_of(value) {
-                self.push(&promise, Promise {
-                    name: key.name.to_owned(),
-                    word,
-                    load: None,
-                    during: false,
-                    limit,
-                    place: self.place(value.span),
-                }, &mut promised);
+                self.push(
+                    &promise,
+                    Promise {
+                        name: key.name.to_owned(),
+                        word,
+                        load: None,
+                        during: false,
+                        limit,
+                        place: self.place(value.span),
+                    },
+                    &mut promised,
+                );
             }
         }
         self.require_measures(&promise, object, loads, faults);
@@ -85,9 +94,13 @@ impl Resolver<'_> {
         self.words(section, (&name.text, load, false), words, promised);
         if words.entries.is_empty() {
             self.report(
-                Diagnostic::new(Code::Unmeasured, name.span, format!("nothing is promised about {}", quoted(&name.text)))
-                    .label("no words")
-                    .help("add a word such as `success: 100%` or `p99: 250ms`, or leave the load out"),
+                Diagnostic::new(
+                    Code::Unmeasured,
+                    name.span,
+                    format!("nothing is promised about {}", quoted(&name.text)),
+                )
+                .label("no words")
+                .help("add a word such as `success: 100%` or `p99: 250ms`, or leave the load out"),
             );
         }
         let Some(during) = words.object("during") else { return };
@@ -122,7 +135,14 @@ impl Resolver<'_> {
                 latencies.push((word, limit, value.span));
             }
             let place = self.place(value.span);
-            let promise = Promise { name: format!("{prefix}.{word}", word = word.as_str()), word, load: Some(load), during, limit, place };
+            let promise = Promise {
+                name: format!("{prefix}.{word}", word = word.as_str()),
+                word,
+                load: Some(load),
+                during,
+                limit,
+                place,
+            };
             self.push(section, promise, promised);
         }
         latencies.sort_by_key(|(word, ..)| *word);
@@ -135,7 +155,9 @@ impl Resolver<'_> {
                     Diagnostic::new(Code::Contradiction, *high_span, message)
                         .label(format!("{high} at most {}", show_duration(*high_limit)))
                         .also(*low_span, format!("{low} at most {}", show_duration(*low_limit)))
-                        .help(format!("`{high}` is never smaller than `{low}`: raise it, or lower the other")),
+                        .help(format!(
+                            "`{high}` is never smaller than `{low}`: raise it, or lower the other"
+                        )),
                 );
             }
         }
@@ -144,7 +166,9 @@ impl Resolver<'_> {
 
     fn refuse_served_below_success(&mut self, words: &Object) {
         let (Some(served), Some(success)) = (words.get("served"), words.get("success")) else { return };
-        let (Some(served_share), Some(success_share)) = (served.as_ratio(), success.as_ratio()) else { return };
+        let (Some(served_share), Some(success_share)) = (served.as_ratio(), success.as_ratio()) else {
+            return;
+        };
         if served_share < success_share {
             self.report(
                 Diagnostic::new(Code::Contradiction, served.span, "less is `served` than is `success`")
@@ -156,18 +180,42 @@ impl Resolver<'_> {
     }
 
     /// What is promised must be measurable.
-    fn require_measures(&mut self, section: &Section<'_>, object: &Object, loads: &[LoadPlan], faults: &[FaultPlan]) {
-        let writes = self.root.map("load").iter().any(|(_, load)| {
-            load.as_object().is_some_and(|load| load.given("read_back").is_some())
-        }) || loads.iter().any(|load| !load.read_back.is_empty());
+    fn require_measures(
+        &mut self,
+        section: &Section<'_>,
+        object: &Object,
+        loads: &[LoadPlan],
+        faults: &[FaultPlan],
+    ) {
+        let writes = self
+            .root
+            .map("load")
+            .iter()
+            .any(|(_, load)| load.as_object().is_some_and(|load| load.given("read_back").is_some()))
+            || loads.iter().any(|load| !load.read_back.is_empty());
         let kills = faults.is_empty() || faults.iter().any(|fault| fault.kind.is_point());
         let watches = !object.rest.is_empty();
         for (key, measured, label, help) in [
             ("rpo", writes, "no load reads its writes back", "add `read_back` to a load that writes"),
             ("duplicates", writes, "no load reads its writes back", "add `read_back` to a load that writes"),
-            ("restarted_within", kills, "this fault ends no process", "promise it for a `kill` or `lose`, or leave it out"),
-            ("rto", watches, "no load is promised anything", "promise something about a load, such as `LOAD: { success: 99% }`"),
-            ("recover_within", watches, "no load is promised anything", "promise something about a load, such as `LOAD: { success: 99% }`"),
+            (
+                "restarted_within",
+                kills,
+                "this fault ends no process",
+                "promise it for a `kill` or `lose`, or leave it out",
+            ),
+            (
+                "rto",
+                watches,
+                "no load is promised anything",
+                "promise something about a load, such as `LOAD: { success: 99% }`",
+            ),
+            (
+                "recover_within",
+                watches,
+                "no load is promised anything",
+                "promise something about a load, such as `LOAD: { success: 99% }`",
+            ),
         ] {
             if let Some((name, _)) = object.given(key).filter(|_| !measured) {
                 let span = name.span;

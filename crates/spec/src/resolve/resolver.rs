@@ -94,7 +94,8 @@ impl<'a> Resolver<'a> {
         if let Some(value) = self.root.get("seaworthy")
             && value.as_text() != Some("v1")
         {
-            let message = format!("this is a spec of version {}", quoted(value.as_text().unwrap_or_default()));
+            let message =
+                format!("this is a spec of version {}", quoted(value.as_text().unwrap_or_default()));
             self.report(
                 Diagnostic::new(Code::Version, value.span, message)
                     .label("this program reads `v1`")
@@ -144,10 +145,14 @@ impl<'a> Resolver<'a> {
             if let Some(first) = self.zones.iter().find(|zone| zone.text == text) {
                 let first = first.span;
                 self.report(
-                    Diagnostic::new(Code::Contradiction, value.span, format!("the zone {} is listed twice", quoted(text)))
-                        .label("again here")
-                        .also(first, "first here")
-                        .help("list each zone once"),
+                    Diagnostic::new(
+                        Code::Contradiction,
+                        value.span,
+                        format!("the zone {} is listed twice", quoted(text)),
+                    )
+                    .label("again here")
+                    .also(first, "first here")
+                    .help("list each zone once"),
                 );
                 continue;
             }
@@ -182,8 +187,9 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn unknown(&mut self, kind: &str, name: &str, span: Span, candidates: &[String]) {
-        let diagnostic = Diagnostic::new(Code::UnknownName, span, format!("there is no {kind} {}", quoted(name)))
-            .label(format!("no such {kind}"));
+        let diagnostic =
+            Diagnostic::new(Code::UnknownName, span, format!("there is no {kind} {}", quoted(name)))
+                .label(format!("no such {kind}"));
         let help = match nearest(name, candidates.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None if candidates.is_empty() => format!("the spec defines no {kind} at all"),
@@ -196,7 +202,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// Reports listeners that ask for the same port.
-    fn addresses(&mut self, listen: Option<SocketAddr>, admin: SocketAddr, services: &[crate::plan::ServicePlan]) {
+    fn addresses(
+        &mut self,
+        listen: Option<SocketAddr>,
+        admin: SocketAddr,
+        services: &[crate::plan::ServicePlan],
+    ) {
         let root = self.root;
         let at = |key: &str| root.object(key).and_then(|object| object.get("listen")).map(|value| value.span);
         let mut listeners: Vec<(String, SocketAddr, Option<Span>)> = Vec::new();
@@ -204,7 +215,9 @@ impl<'a> Resolver<'a> {
         listeners.push(("the admin API".to_owned(), admin, at("admin")));
         for (service, (_, value)) in services.iter().zip(root.map("services")) {
             let span = value.as_object().and_then(|object| object.get("egress")).map(|value| value.span);
-            listeners.extend(service.egress.map(|egress| (format!("the egress of {}", service.name), egress, span)));
+            listeners.extend(
+                service.egress.map(|egress| (format!("the egress of {}", service.name), egress, span)),
+            );
         }
         for index in 1..listeners.len() {
             let (name, address, span) = &listeners[index];
@@ -219,8 +232,12 @@ impl<'a> Resolver<'a> {
                 .label("taken")
                 .help("give one of them another port; port 0 picks a free one");
             match (span, other) {
-                (Some(_), Some(other)) => diagnostic = diagnostic.also(*other, format!("{other_name} listens here")),
-                (Some(_), None) => diagnostic = diagnostic.label(format!("{other_name} listens there by default")),
+                (Some(_), Some(other)) => {
+                    diagnostic = diagnostic.also(*other, format!("{other_name} listens here"))
+                }
+                (Some(_), None) => {
+                    diagnostic = diagnostic.label(format!("{other_name} listens there by default"))
+                }
                 (None, _) => diagnostic = diagnostic.label(format!("{name} listens there by default")),
             }
             self.problems.push(diagnostic);

@@ -67,13 +67,18 @@ impl Resolver<'_> {
     }
 
     fn route_keyed(&mut self, section: &Section<'_>, policy: &Section<'_>, default: bool) -> bool {
-        if let (Some(first), Some(second)) = (section.key_span("idempotency"), policy.key_span("idempotency")) {
+        if let (Some(first), Some(second)) = (section.key_span("idempotency"), policy.key_span("idempotency"))
+        {
             let (first, second) = if first < second { (first, second) } else { (second, first) };
             self.report(
-                Diagnostic::new(Code::ExactlyOne, second, "`idempotency` is given on the route and in its policy")
-                    .label("again here")
-                    .also(first, "first here")
-                    .help("keep one of them"),
+                Diagnostic::new(
+                    Code::ExactlyOne,
+                    second,
+                    "`idempotency` is given on the route and in its policy",
+                )
+                .label("again here")
+                .also(first, "first here")
+                .help("keep one of them"),
             );
         }
         let own = self.keyed(section);
@@ -96,7 +101,11 @@ impl Resolver<'_> {
                 );
             }
             let origin = self.origin(step.span);
-            self.setting(format!("{}.{index}.static", section.path_of("degrade")), format!("{status} {json}"), origin);
+            self.setting(
+                format!("{}.{index}.static", section.path_of("degrade")),
+                format!("{status} {json}"),
+                origin,
+            );
             ladder.push(DegradeStep::Static { status, json });
         }
         if ladder.is_empty() && !section.is_given("degrade") {
@@ -106,8 +115,11 @@ impl Resolver<'_> {
     }
 
     fn refuse_tie(&mut self, route: &RoutePlan, span: Span, others: &[(RoutePlan, Span)]) {
-        let Some((other, first)) = others.iter().find(|(other, _)| other.matcher == route.matcher) else { return };
-        let message = format!("the routes {} and {} match the same requests", quoted(&other.name), quoted(&route.name));
+        let Some((other, first)) = others.iter().find(|(other, _)| other.matcher == route.matcher) else {
+            return;
+        };
+        let message =
+            format!("the routes {} and {} match the same requests", quoted(&other.name), quoted(&route.name));
         self.problems.push(
             Diagnostic::new(Code::RouteTie, span, message)
                 .label("the same match again")
@@ -143,7 +155,13 @@ impl ServiceDefaults {
 /// Sorts the most specific first: longest literal path, exact before prefix, one method before any. What is
 /// still equal keeps the order of its text, so that the order never depends on the order in the spec.
 fn specificity(matcher: &RouteMatch) -> impl Ord + use<> {
-    (Reverse(matcher.path.len()), matcher.prefix, matcher.method.is_none(), matcher.path.clone(), matcher.method.clone())
+    (
+        Reverse(matcher.path.len()),
+        matcher.prefix,
+        matcher.method.is_none(),
+        matcher.path.clone(),
+        matcher.method.clone(),
+    )
 }
 
 /// The text of a value for a setting; empty when it has none.

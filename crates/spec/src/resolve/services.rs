@@ -10,17 +10,16 @@ use super::policy::Policy;
 use super::resolver::Resolver;
 use super::settings::Section;
 use crate::codes::Code;
-use crate::decode::{Data, Object, Value, show_duration};
+use crate::decode::{Data, Object, Value};
 use crate::diagnostic::{Diagnostic, quoted};
-use crate::plan::{
-    Need, Origin, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,
-};
+use crate::plan::{Need, Origin, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan};
 use crate::yaml::Name;
 
 /// How long a replica may take to stop unless the spec says otherwise.
 const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 /// Keys that mean nothing for a service that somebody else runs.
-const ONLY_WITH_RUN: [&str; 7] = ["build", "environment", "replicas", "liveness", "restart", "stop_grace", "needs"];
+const ONLY_WITH_RUN: [&str; 7] =
+    ["build", "environment", "replicas", "liveness", "restart", "stop_grace", "needs"];
 
 impl Resolver<'_> {
     pub(super) fn services(&mut self) -> Vec<ServicePlan> {
@@ -66,10 +65,14 @@ impl Resolver<'_> {
         for key in ONLY_WITH_RUN {
             if let Some(span) = section.key_span(key) {
                 self.report(
-                    Diagnostic::new(Code::Contradiction, span, format!("`{key}` has no effect with `endpoints`"))
-                        .label("somebody else runs this service")
-                        .help(format!("leave `{key}` out, or let Seaworthy run the service with `run`"))
-                        .path(section.path_of(key)),
+                    Diagnostic::new(
+                        Code::Contradiction,
+                        span,
+                        format!("`{key}` has no effect with `endpoints`"),
+                    )
+                    .label("somebody else runs this service")
+                    .help(format!("leave `{key}` out, or let Seaworthy run the service with `run`"))
+                    .path(section.path_of(key)),
                 );
             }
         }
@@ -86,9 +89,12 @@ impl Resolver<'_> {
         if let Some(value) = section.get("endpoints") {
             if values.is_empty() {
                 let message = "a service without any endpoint";
-                self.report(Diagnostic::new(Code::OutOfRange, value.span, message).label("list at least one"));
+                self.report(
+                    Diagnostic::new(Code::OutOfRange, value.span, message).label("list at least one"),
+                );
             }
-            let shown: Vec<String> = endpoints.iter().map(|(address, _)| format!("http://{address}")).collect();
+            let shown: Vec<String> =
+                endpoints.iter().map(|(address, _)| format!("http://{address}")).collect();
             let origin = self.origin(value.span);
             self.setting(section.path_of("endpoints"), format!("[{}]", shown.join(", ")), origin);
         }
@@ -139,9 +145,9 @@ impl Resolver<'_> {
             if name.text == "PORT" || name.text.starts_with("SEAWORTHY_") {
                 let message = format!("the variable {} is set by Seaworthy", quoted(&name.text));
                 self.report(
-                    Diagnostic::new(Code::BadName, name.span, message)
-                        .label("taken")
-                        .help("each replica gets its own `PORT`, and what it needs to know in `SEAWORTHY_...`"),
+                    Diagnostic::new(Code::BadName, name.span, message).label("taken").help(
+                        "each replica gets its own `PORT`, and what it needs to know in `SEAWORTHY_...`",
+                    ),
                 );
             }
             if let Some(text) = value.as_text() {
@@ -168,7 +174,9 @@ impl Resolver<'_> {
                     && entries.iter().all(|(_, count)| count.as_count() == Some(0))
                 {
                     let message = "a service without any replica";
-                    self.report(Diagnostic::new(Code::OutOfRange, value.span, message).label("at least one must run"));
+                    self.report(
+                        Diagnostic::new(Code::OutOfRange, value.span, message).label("at least one must run"),
+                    );
                 }
             }
             other => {
@@ -216,7 +224,11 @@ impl Resolver<'_> {
         let period = self.duration(section, "period", default.period);
         let health = HealthConfig {
             rise,
-            rise_after_start: if section.is_given("success_threshold") { rise } else { default.rise_after_start },
+            rise_after_start: if section.is_given("success_threshold") {
+                rise
+            } else {
+                default.rise_after_start
+            },
             fall: self.count(section, "failure_threshold", default.fall),
             period,
             fast_period: default.fast_period.min(period),
@@ -257,9 +269,13 @@ impl Resolver<'_> {
             let Some(service) = self.service_named(&name.text, name.span) else { continue };
             if name.text == own.text {
                 self.report(
-                    Diagnostic::new(Code::Contradiction, name.span, format!("{} needs itself", quoted(&own.text)))
-                        .label("the service itself")
-                        .help("leave it out"),
+                    Diagnostic::new(
+                        Code::Contradiction,
+                        name.span,
+                        format!("{} needs itself", quoted(&own.text)),
+                    )
+                    .label("the service itself")
+                    .help("leave it out"),
                 );
                 continue;
             }
@@ -283,25 +299,18 @@ impl Resolver<'_> {
                 needs.iter().find(|(needed, _)| needed.text == name.text).map(|(needed, _)| (caller, needed))
             });
             let Some((caller, needed)) = callers.into_iter().next() else { continue };
-            let message = format!("{} is needed by {} and has no egress", quoted(&name.text), quoted(&caller.text));
+            let message =
+                format!("{} is needed by {} and has no egress", quoted(&name.text), quoted(&caller.text));
             self.problems.push(
                 Diagnostic::new(Code::NeedWithoutEgress, name.span, message)
                     .label("where do others reach it?")
                     .also(needed.span, "needed here")
-                    .help(format!("add `egress: 127.0.0.1:0` to {}; port 0 picks a free one", quoted(&name.text)))
+                    .help(format!(
+                        "add `egress: 127.0.0.1:0` to {}; port 0 picks a free one",
+                        quoted(&name.text)
+                    ))
                     .path(format!("services.{}", name.text)),
             );
         }
-    }
-}
-
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_is_what_the_table_says() {
-        assert_eq!(show_duration(STOP_GRACE_DEFAULT), "10s");
     }
 }

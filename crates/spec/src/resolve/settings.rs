@@ -99,7 +99,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn count_or(&mut self, section: &Section<'_>, key: &str, otherwise: (u32, Origin)) -> u32 {
-        let given = section.get(key).and_then(Value::as_count).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let given =
+            section.get(key).and_then(Value::as_count).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         self.effective(section, key, given, otherwise, u32::to_string)
     }
 
@@ -125,9 +126,9 @@ impl Resolver<'_> {
             .path(section.path.clone())
             .help(format!("raise `{high_key}` to at least {low_text}, or lower `{low_key}`"));
         diagnostic = match (low_span, high_span) {
-            (Some(low_span), Some(_)) => {
-                diagnostic.label("shorter than the other").also(low_span, format!("`{low_key}` is {low_text}"))
-            }
+            (Some(low_span), Some(_)) => diagnostic
+                .label("shorter than the other")
+                .also(low_span, format!("`{low_key}` is {low_text}")),
             (None, _) => diagnostic.label(format!("`{low_key}` is {low_text} by default")),
             (_, None) => diagnostic.label(format!("`{high_key}` is {high_text} by default")),
         };

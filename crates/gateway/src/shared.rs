@@ -1,0 +1,196 @@
+//! What all threads of the gateway share; immutable but for the edges.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::StatusCode;
+use seaworthy_observe::{Clock, DialTable, EventBus, LogSink, Via};
+use seaworthy_policy::call::CallConfig;
+use seaworthy_policy::exchange::{Exchange, ExchangeConfig};
+use seaworthy_spec::plan::{DegradeStep, Plan, RoutePlan, ServiceKind, ServicePlan};
+
+use crate::edge::{Edge, EdgeSpec, Suspicions};
+use crate::gateway::{GatewayError, GatewayPorts};
+use crate::metrics::{Labels, Metrics};
+use crate::route::Router;
+
+/// Where a request goes and how it is protected: a route, or an egress listener.
+pub(crate) struct Target {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) lane: usize,
+    pub(crate) call: Arc<CallConfig>,
+    pub(crate) exchange: Exchange,
+    pub(crate) degrade: Vec<FixedAnswer>,
+}
+
+/// A rung of the degradation ladder, ready to be sent.
+pub(crate) struct FixedAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) json: Bytes,
+}
+
+/// The doors to the rest of the node, as threads need them.
+pub(crate) struct Doors {
+    pub(crate) logs: LogSink,
+    pub(crate) clock: Clock,
+    pub(crate) dial: Arc<DialTable>,
+}
+
+/// Shared by all threads.
+pub(crate) struct Shared {
+    pub(crate) ports: Doors,
+    pub(crate) router: Router,
+    /// Routes first, in the order of the plan; then egresses.
+    pub(crate) targets: Vec<Target>,
+    /// The labels of each target, and last those of requests that have none.
+    pub(crate) labels: Vec<Labels>,
+    /// The index of those.
+    pub(crate) unrouted: usize,
+    pub(crate) edges: Vec<Arc<Edge>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) zones: Vec<String>,
+    pub(crate) suspicions: Suspicions,
+    /// Seed of what must differ between processes.
+    pub(crate) seed: u64,
+}
+
+/// A service that is reached through an egress listener of its own.
+pub(crate) struct EgressPlan<'a> {
+    pub(crate) service: &'a ServicePlan,
+    /// Index into [`Shared::targets`].
+    pub(crate) target: usize,
+}
+
+/// Builds edges and targets one by one.
+struct Builder<'a> {
+    plan: &'a Plan,
+    bus: EventBus,
+    suspicions: Suspicions,
+    seed: u64,
+    edges: Vec<Arc<Edge>>,
+    targets: Vec<Target>,
+    labels: Vec<Labels>,
+}
+
+impl Shared {
+    /// Everything that follows from the plan.
+    pub(crate) fn new(plan: &Plan, ports: &GatewayPorts, seed: u64) -> Result<Self, GatewayError> {
+        let mut builder = Builder {
+            plan,
+            bus: ports.bus.clone(),
+            suspicions: Arc::new(OnceLock::new()),
+            seed,
+            edges: Vec::new(),
+            targets: Vec::new(),
+            labels: Vec::new(),
+        };
+        builder.ingress();
+        builder.egress();
+        let Builder { edges, targets, mut labels, suspicions, .. } = builder;
+        let unrouted = labels.len();
+        labels.push(("ingress".to_owned(), String::new()));
+        let mut listeners = vec!["ingress".to_owned()];
+        listeners.extend(egresses(plan).map(|egress| format!("egress:{}", egress.service.name)));
+        let metrics = Metrics::register(&ports.metrics, &labels, &edges, &listeners).map_err(GatewayError::Metrics)?;
+        let ports =
+            Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
+        Ok(Self {
+            ports,
+            router: Router::new(&plan.routes),
+            targets,
+            labels,
+            unrouted,
+            edges,
+            metrics,
+            zones: plan.zones.clone(),
+            suspicions,
+            seed,
+        })
+    }
+}
+
+/// The egresses of a plan, in the order of their listeners.
+pub(crate) fn egresses(plan: &Plan) -> impl Iterator<Item = EgressPlan<'_>> {
+    let with_listener = plan.services.iter().filter(|service| service.egress.is_some());
+    with_listener.enumerate().map(|(index, service)| EgressPlan { service, target: plan.routes.len() + index })
+}
+
+impl Builder<'_> {
+    /// One edge per service that routes lead to, with a lane for each of its routes.
+    fn ingress(&mut self) {
+        let mut lanes: BTreeMap<usize, usize> = BTreeMap::new();
+        for route in &self.plan.routes {
+            *lanes.entry(route.to).or_default() += 1;
+        }
+        let edges: BTreeMap<usize, Arc<Edge>> =
+            lanes.iter().map(|(service, lanes)| (*service, self.edge(*service, Via::Ingress, *lanes))).collect();
+        let mut next_lane: BTreeMap<usize, usize> = BTreeMap::new();
+        for route in &self.plan.routes {
+            let lane = next_lane.entry(route.to).or_default();
+            let target = Target {
+                edge: Arc::clone(&edges[&route.to]),
+                lane: *lane,
+                call: Arc::clone(&route.call),
+                exchange: exchange(&route.call, route.keyed, route.degrade.len()),
+                degrade: fixed_answers(route),
+            };
+            *lane += 1;
+            self.labels.push((target.edge.name.clone(), route.name.clone()));
+            self.targets.push(target);
+        }
+    }
+
+    /// One edge per egress listener.
+    fn egress(&mut self) {
+        for (index, service) in self.plan.services.iter().enumerate() {
+            if service.egress.is_none() {
+                continue;
+            }
+            let edge = self.edge(index, Via::Egress, 1);
+            self.labels.push((edge.name.clone(), String::new()));
+            self.targets.push(Target {
+                edge,
+                lane: 0,
+                call: Arc::clone(&service.call),
+                exchange: exchange(&service.call, service.keyed, 0),
+                degrade: Vec::new(),
+            });
+        }
+    }
+
+    fn edge(&mut self, service: usize, via: Via, lanes: usize) -> Arc<Edge> {
+        let plan = &self.plan.services[service];
+        let way = if via == Via::Egress { "egress" } else { "ingress" };
+        let index = self.edges.len();
+        let mut pool = plan.pool.clone();
+        pool.lanes = lanes;
+        let spec = EdgeSpec {
+            name: format!("{way}:{}", plan.name),
+            index,
+            service: plan.name.as_str().into(),
+            supervised: matches!(plan.kind, ServiceKind::Supervised(_)),
+            via,
+            pool,
+            seed: self.seed.wrapping_add(index as u64),
+            pseudonym: format!("{:08x}", self.seed as u32),
+        };
+        let edge = Arc::new(Edge::new(spec, self.bus.clone(), Arc::clone(&self.suspicions)));
+        self.edges.push(Arc::clone(&edge));
+        edge
+    }
+}
+
+fn exchange(call: &CallConfig, keyed: bool, degrade_steps: usize) -> Exchange {
+    Exchange::new(ExchangeConfig { keyed, total_timeout: call.total_timeout, degrade_steps })
+}
+
+fn fixed_answers(route: &RoutePlan) -> Vec<FixedAnswer> {
+    let fixed = |step: &DegradeStep| match step {
+        DegradeStep::Static { status, json } => FixedAnswer {
+            status: StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            json: Bytes::from(json.clone()),
+        },
+    };
+    route.degrade.iter().map(fixed).collect()
+}

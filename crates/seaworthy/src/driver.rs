@@ -1,0 +1,136 @@
+//! The driver's hold on the stack it judges: starts keeper and node, and leaves nothing behind.
+//!
+//! The keeper watches the pipe to its stdin, so that our death, however sudden, ends everything it started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use rustix::fs::{FlockOperation, flock};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cli::NodeArgs;
+use crate::http::{AdminRequest, admin};
+use crate::state_dir::{self, NodeFile};
+use crate::verbs::run::role_command;
+
+/// Builds may take this long.
+const START_LIMIT: Duration = Duration::from_mins(30);
+/// Every replica must be ready this long after the node is up.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+/// Between two looks at a file or a page that will soon be there.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// A stop that takes longer is a kill.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Killing what is left takes at most this long.
+const SWEEP_LIMIT: Duration = Duration::from_secs(2);
+
+/// A running stack.
+pub(crate) struct Stack {
+    keeper: Child,
+    folder: PathBuf,
+    pub(crate) node: NodeFile,
+    pub(crate) token: String,
+}
+
+/// How a stack was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// No process of it is left.
+    None,
+    /// This many processes had to be killed by us, or the keeper could not clean up.
+    Some,
+}
+
+/// Takes a state folder for this drill alone and empties it; what a killed drill left broken is put back first.
+pub(crate) fn fresh_folder(folder: &Path) -> Result<PathBuf> {
+    let folder = state_dir::create(folder)?;
+    let lock = fs::OpenOptions::new().create(true).append(true).open(folder.join("lock")).context("opening the lock")?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("{} is in use by another drill; wait for it or choose --state-dir", folder.display());
+    }
+    seaworthy_keeper::heal(&folder).context("putting back what an earlier drill left broken")?;
+    for entry in fs::read_dir(&folder).context("emptying the state folder")? {
+        let path = entry.context("emptying the state folder")?.path();
+        let kept = path.file_name().is_some_and(|name| name == "lock");
+        let removed = match (kept, path.is_dir()) {
+            (true, _) => Ok(()),
+            (false, true) => fs::remove_dir_all(&path),
+            (false, false) => fs::remove_file(&path),
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(folder)
+}
+
+impl Stack {
+    /// Starts keeper and node and waits until every replica is ready.
+    pub(crate) async fn start(arguments: &NodeArgs, folder: &Path) -> Result<Self> {
+        // Should the keeper be killed, its orphans come to us.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("becoming a subreaper")?;
+        let command = role_command("keeper", arguments, folder)?;
+        let mut keeper = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(false)
+            .spawn()
+            .context("starting the keeper")?;
+        let node = node_file(&mut keeper, folder).await?;
+        let token = state_dir::token(folder)?;
+        let stack = Self { keeper, folder: folder.to_path_buf(), node, token };
+        stack.ready().await?;
+        Ok(stack)
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let request = AdminRequest { method: Method::GET, path: "/readyz", token: None, body: None };
+            let Err(error) = admin(self.node.admin, request).await else { return Ok(()) };
+            if begin.elapsed() > READY_LIMIT {
+                let log = self.folder.join("log.jsonl");
+                return Err(error.context(format!("the backend was not ready within {READY_LIMIT:?}; see {}", log.display())));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Drains and stops everything; kills what does not stop.
+    pub(crate) async fn stop(mut self) -> Leftovers {
+        let token = Some(self.token.as_str());
+        let request = AdminRequest { method: Method::POST, path: "/stop", token, body: None };
+        let asked = admin(self.node.admin, request).await.is_ok();
+        let gone = asked && matches!(timeout(STOP_LIMIT, self.keeper.wait()).await, Ok(Ok(status)) if status.success());
+        if !gone {
+            // The end of its stdin makes the keeper kill everything.
+            drop(self.keeper.stdin.take());
+            if timeout(STOP_LIMIT, self.keeper.wait()).await.is_err() {
+                return Leftovers::Some;
+            }
+        }
+        let swept = seaworthy_keeper::sweep(SWEEP_LIMIT);
+        if gone && swept.ended == 0 && swept.complete { Leftovers::None } else { Leftovers::Some }
+    }
+}
+
+async fn node_file(keeper: &mut Child, folder: &Path) -> Result<NodeFile> {
+    let begin = Instant::now();
+    loop {
+        if let Ok(node) = state_dir::read_node(folder) {
+            return Ok(node);
+        }
+        if let Some(status) = keeper.try_wait().context("watching the keeper")? {
+            bail!("the backend could not be started ({status}); what it said stands above");
+        }
+        if begin.elapsed() > START_LIMIT {
+            bail!("the backend did not start within {START_LIMIT:?}");
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,37 @@
+//! What `GET /status` says: the fold of all events, and what the gateway sees right now.
+
+use serde_json::{Value, json};
+
+use super::Node;
+
+impl Node {
+    pub(super) fn status(&self) -> Value {
+        let mut status = json!(self.bus.state());
+        let edges: Vec<Value> = self.gateway.views().iter().map(edge).collect();
+        status["name"] = json!(self.plan.name);
+        status["gateway"] = json!(self.gateway.ingress_address());
+        status["admin"] = json!(self.admin);
+        status["egress"] = json!(self.gateway.egress_addresses());
+        status["uptime_s"] = json!(self.uptime().as_secs_f64());
+        status["edges"] = json!(edges);
+        status
+    }
+}
+
+fn edge(view: &seaworthy_gateway::EdgeView) -> Value {
+    let endpoints = view.endpoints.iter().map(|(id, endpoint)| {
+        json!({
+            "endpoint": id.to_string(),
+            "incarnation": id.incarnation,
+            "ready": endpoint.ready,
+            "state": endpoint.state,
+            "reason": endpoint.reason,
+            "in_flight": endpoint.in_flight,
+        })
+    });
+    json!({
+        "name": view.name,
+        "retry_budget": view.budget_balance,
+        "endpoints": endpoints.collect::<Vec<_>>(),
+    })
+}

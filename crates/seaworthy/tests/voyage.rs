@@ -1,0 +1,87 @@
+//! `run` on the example: it serves, says how it stands, and stops in good order.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Stage, eventually, get, http, text};
+use serde_json::Value;
+
+fn ready(stage: &Stage) -> Value {
+    let node = stage.node(".seaworthy");
+    let admin = text(&node["admin"]).to_owned();
+    eventually(Duration::from_secs(30), "readiness", || get(&admin, "/readyz").ok().filter(|answer| answer.0 == 200));
+    node
+}
+
+#[test]
+fn a_ticket_is_bought_through_the_gateway_and_a_stop_is_clean() {
+    let stage = Stage::new(|spec| spec);
+    let mut run = stage.spawn(&["run", "seaworthy.yaml"]);
+    let node = ready(&stage);
+    let gateway = text(&node["gateway"]);
+
+    let body = r#"{"event":1,"buyer":"ada"}"#;
+    let buy = |key: &str| {
+        let head = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n", body.len());
+        http(gateway, &format!("{head}{body}")).unwrap()
+    };
+    let (status, head, ticket) = buy("voyage-1");
+    assert_eq!(status, 201, "{head}\n{ticket}");
+    let ticket: Value = serde_json::from_str(&ticket).unwrap();
+    assert_eq!(ticket["success"], true);
+    let (_, _, again) = buy("voyage-1");
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["ticket"], ticket["ticket"], "the same key is the same ticket");
+
+    let without_key = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Length: {}\n\n{body}", body.len());
+    let (status, head, _) = http(gateway, &without_key).unwrap();
+    assert_eq!(status, 400);
+    assert!(head.to_lowercase().contains("proxy-status: seaworthy"), "{head}");
+
+    let (status, _, page) = get(gateway, "/events/1").unwrap();
+    assert_eq!(status, 200);
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["chatAvailable"], true, "{page}");
+
+    let output = stage.command(&["status"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("api") && shown.contains("a-1") && shown.contains("ready"), "{shown}");
+
+    let services = stage.processes(&[run.pid()]);
+    assert!(services.len() >= 10, "nine replicas and a node: {services:?}");
+    run.signal("TERM");
+    assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0), "{}", stage.stderr());
+    stage.assert_empty_within(Duration::from_secs(2), &common::ports(&node));
+}
+
+#[test]
+fn a_fault_is_applied_listed_and_cleared_by_hand() {
+    let stage = Stage::new(|spec| spec);
+    let mut run = stage.spawn(&["run", "seaworthy.yaml"]);
+    let node = ready(&stage);
+    let gateway = text(&node["gateway"]);
+    let verb = |arguments: &[&str]| {
+        let output = stage.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let applied = verb(&["fault", "apply", "refuse", "--egress", "payments", "--for", "30s"]);
+    assert!(applied.contains("proof:"), "{applied}");
+    assert!(verb(&["fault", "list"]).contains("payments"));
+    let body = r#"{"event":1,"buyer":"eve"}"#;
+    let buy = |key: &str| {
+        let head = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n", body.len());
+        http(gateway, &format!("{head}{body}")).unwrap()
+    };
+    let (status, head, _) = buy("fault-1");
+    assert_eq!(status, 503, "{head}");
+    assert!(head.to_lowercase().contains("degraded: "), "{head}");
+    verb(&["fault", "clear"]);
+    assert!(verb(&["fault", "list"]).contains("nothing is broken"));
+    eventually(Duration::from_secs(10), "a sale after the fault", || (buy("fault-1").0 == 201).then_some(()));
+    run.signal("INT");
+    assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0));
+    stage.assert_empty_within(Duration::from_secs(2), &[]);
+}
