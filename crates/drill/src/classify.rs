@@ -135,7 +135,7 @@ fn says_whether_sent(value: &str) -> Option<bool> {
     let parameters = split_unquoted(member, ';');
     let parameter = |name: &str| {
         let found = parameters.iter().skip(1).filter_map(|parameter| parameter.trim().split_once('='));
-        found.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        found.rev().find(|(key, _)| *key == name).map(|(_, value)| value)
     };
     parameter("error")?;
     match parameter("sent") {
@@ -226,12 +226,22 @@ mod tests {
         check(409, Some("seaworthy; error=http_response_timeout; sent=?1"), false, Unknown);
         check(500, None, false, Unknown);
         check(503, None, false, Unknown);
-        check(503, Some("seaworthy; error=destination_unavailable; details=\"a, b; sent=?1\"; sent=?0"), false, Refused);
+        check(
+            503,
+            Some("seaworthy; error=destination_unavailable; details=\"a, b; sent=?1\"; sent=?0"),
+            false,
+            Refused,
+        );
         check(504, Some("seaworthy; error=http_response_timeout; sent=?1"), false, Unknown);
         check(502, Some("other; error=connection_refused"), false, Refused);
         check(502, Some("other; error=connection_terminated"), false, Unknown);
         // An answer that came from behind us: what an inner hop says about its own request is not proof.
-        check(503, Some("seaworthy; error=connection_refused; sent=?0, seaworthy; attempts=2"), false, Unknown);
+        check(
+            503,
+            Some("seaworthy; error=connection_refused; sent=?0, seaworthy; attempts=2"),
+            false,
+            Unknown,
+        );
         check(503, Some("seaworthy; attempts=2"), false, Unknown);
         check(503, Some("\"unclosed; sent=?0"), false, Unknown);
     }

@@ -84,7 +84,8 @@ async fn ask_without_limit(question: Question<'_>) -> Result<(u16, Vec<u8>), Htt
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let request = request.body(Full::new(Bytes::from(question.json.unwrap_or_default())))?;
-    let stream = TcpStream::connect(address).await.map_err(|source| HttpError::Connect { address, source })?;
+    let stream =
+        TcpStream::connect(address).await.map_err(|source| HttpError::Connect { address, source })?;
     let broken = |source| HttpError::Broken { address, source };
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let _driver = Driver(tokio::spawn(async move {

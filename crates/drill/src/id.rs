@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 /// Stands for the id in paths, bodies and keys of a load.
-pub const PLACEHOLDER: &str = "$id";
+pub(crate) const PLACEHOLDER: &str = "$id";
 
 /// Makes the ids of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]

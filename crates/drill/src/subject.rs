@@ -47,10 +47,10 @@ pub struct ReplicaSubject {
 
 impl From<&Plan> for Subject {
     fn from(plan: &Plan) -> Self {
-        let services = plan.services.iter().map(|service| ServiceSubject {
-            name: service.name.clone(),
-            replicas: replicas(&service.kind),
-        });
+        let services = plan
+            .services
+            .iter()
+            .map(|service| ServiceSubject { name: service.name.clone(), replicas: replicas(&service.kind) });
         Self {
             name: plan.name.clone(),
             file: plan.file.display().to_string(),

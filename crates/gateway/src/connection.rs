@@ -130,8 +130,8 @@ async fn run(client: &Rc<Client>, stream: GuardedStream<TcpStream>) -> TcpStream
             async move { Ok::<_, Infallible>(serve(client, request).await) }
         })
     };
-    let mut connection =
-        http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), service);
+    // `pipeline_flush` stays off: with it, the library buffers answers without a bound.
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let worker = &client.worker;
     let mut closing = pin!(worker.closing.notified());
     let mut told_to_close = false;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{PidfdFlags, Pid, Signal, getpgid, kill_process_group, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::{pid_of, process_start_time};
@@ -56,13 +57,21 @@ pub fn undo(fault: &Fault) -> io::Result<Undo> {
     // The handle first, the check second: after that the id cannot pass to another process unnoticed.
     let continued = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
         let is_target = process_start_time(fault.pid) == Some(fault.start_time);
-        if is_target { pidfd_send_signal(&process, Signal::CONT) } else { Err(Errno::SRCH) }
+        if is_target { continue_all(pid, &process) } else { Err(Errno::SRCH) }
     });
     match continued {
         Ok(()) => Ok(Undo::Undone),
         Err(Errno::SRCH) => Ok(Undo::AlreadyGone),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Continues the process and, since a pause stops a whole service, the group that it leads.
+fn continue_all(pid: Pid, process: &OwnedFd) -> Result<(), Errno> {
+    if getpgid(Some(pid)) == Ok(pid) {
+        let _members_may_be_gone = kill_process_group(pid, Signal::CONT);
+    }
+    pidfd_send_signal(process, Signal::CONT)
 }
 
 /// Undoes every fault that the journal in `state_dir` holds open, whatever its deadline. For use when the

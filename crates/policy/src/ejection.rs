@@ -5,9 +5,12 @@
 //! 40,000 requests pay for one slow replica that way.
 //!
 //! **Model.** `In` → (failures in a row, or a stall) → `Out` for `base × n` → `Readmitting`: one real request at a time,
-//! each of them hedged, `readmission_successes` good ones in a row → `In`. A bad one → `Out` again, for longer. A probe has
-//! no say in this: what live traffic ejected, only live traffic takes back. `n` falls back to zero once the endpoint has
-//! been in for as long as its last ejection lasted.
+//! each of them hedged, `readmission_successes` good ones in a row → `In`. A bad one, or [`INCONCLUSIVE_TRIALS_MAX`] in a
+//! row that told nothing → `Out` again, for longer. A probe has no say in this: what live traffic ejected, only live
+//! traffic takes back. `n` falls back to zero once the endpoint has been in for as long as its last ejection lasted.
+//!
+//! A trial that its hedge overtakes must not count as bad at once (a cold connection is slower than a warm one), but it
+//! must count: a hung endpoint never gives another sign, and every request would pay for trying it.
 //!
 //! Every result carries the **generation** it was admitted in, so a request from before the ejection that ends after it
 //! changes nothing.
@@ -15,11 +18,14 @@
 //! **Not here.** How many endpoints may be out at once is the pool's decision, because it needs to see all of them.
 //!
 //! **Worked number.** Base 30 s: an endpoint that relapses at every re-admission is out for 30, 60, 90 ... 300 s, and so
-//! costs at most one hedged request per five minutes in the long run.
+//! costs at most three hedged requests per five minutes in the long run.
 
 use std::time::Duration;
 
 use crate::time::Time;
+
+/// Trials in a row that may end without an answer of the endpoint, or with "slow down", before it is out again.
+pub const INCONCLUSIVE_TRIALS_MAX: u32 = 3;
 
 /// When an endpoint is ejected, and how it comes back.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,10 +109,14 @@ pub struct Ejection {
     state: EjectionState,
     generation: u32,
     failures_in_row: u32,
+    /// Committed bodies that broke off in a row; their heads were good, so `failures_in_row` cannot tell.
+    broken_bodies_in_row: u32,
+    inconclusive_in_row: u32,
     /// Ejections in a row; decides the length of the next.
     times: u32,
     last_duration: Duration,
     in_since: Time,
+    readmitting_since: Time,
     was_stalled: bool,
 }
 
@@ -128,9 +138,12 @@ impl Ejection {
             state: EjectionState::In,
             generation: 0,
             failures_in_row: 0,
+            broken_bodies_in_row: 0,
+            inconclusive_in_row: 0,
             times: 0,
             last_duration: Duration::ZERO,
             in_since: now,
+            readmitting_since: now,
             was_stalled: false,
         }
     }
@@ -166,14 +179,33 @@ impl Ejection {
             EjectionState::Out { .. } => Verdict::Keep,
             EjectionState::Readmitting { successes, .. } if successes + 1 >= config.readmission_successes => {
                 self.enter(EjectionState::In);
-                self.failures_in_row = 0;
                 self.in_since = now;
                 Verdict::Readmitted
             }
             EjectionState::Readmitting { successes, .. } => {
+                self.inconclusive_in_row = 0;
                 self.state = EjectionState::Readmitting { successes: successes + 1, trying: false };
                 Verdict::Keep
             }
+        }
+    }
+
+    /// The body of a good answer to an attempt of `generation` ended, well or broken.
+    pub fn on_body_end(&mut self, generation: u32, broken: bool, config: &EjectionConfig) -> Verdict {
+        if generation != self.generation {
+            return Verdict::Keep;
+        }
+        if !broken {
+            self.broken_bodies_in_row = 0;
+            return Verdict::Keep;
+        }
+        self.broken_bodies_in_row = self.broken_bodies_in_row.saturating_add(1);
+        let enough = self.broken_bodies_in_row >= config.consecutive_failures;
+        match self.on_failure(generation, config) {
+            Verdict::Keep if enough && self.state == EjectionState::In => {
+                Verdict::Eject(EjectReason::Consecutive)
+            }
+            verdict => verdict,
         }
     }
 
@@ -192,6 +224,28 @@ impl Ejection {
             }
             EjectionState::Out { .. } => Verdict::Keep,
             EjectionState::Readmitting { .. } => Verdict::Eject(EjectReason::Relapse),
+        }
+    }
+
+    /// A trial of `generation` told neither good nor bad: its hedge overtook it, or it was asked to slow down.
+    pub fn on_inconclusive(&mut self, generation: u32) -> Verdict {
+        let EjectionState::Readmitting { successes, .. } = self.state else { return Verdict::Keep };
+        if generation != self.generation {
+            return Verdict::Keep;
+        }
+        self.inconclusive_in_row += 1;
+        self.state = EjectionState::Readmitting { successes, trying: false };
+        if self.inconclusive_in_row >= INCONCLUSIVE_TRIALS_MAX {
+            return Verdict::Eject(EjectReason::Relapse);
+        }
+        Verdict::Keep
+    }
+
+    /// A relapse that the pool could not afford to obey: the endpoint begins its re-admission anew.
+    pub fn spare(&mut self) {
+        if let EjectionState::Readmitting { .. } = self.state {
+            self.inconclusive_in_row = 0;
+            self.state = EjectionState::Readmitting { successes: 0, trying: false };
         }
     }
 
@@ -219,12 +273,22 @@ impl Ejection {
     /// Runs the timer; true when re-admission begins now.
     pub fn on_timer(&mut self, now: Time) -> bool {
         match self.state {
-            EjectionState::Out { until, .. } if now >= until => {
-                self.enter(EjectionState::Readmitting { successes: 0, trying: false });
-                true
-            }
+            EjectionState::Out { until, .. } if now >= until => self.begin_readmission(now),
             _ => false,
         }
+    }
+
+    /// Ends an ejection before its time; true when re-admission begins now.
+    pub fn begin_readmission(&mut self, now: Time) -> bool {
+        let EjectionState::Out { .. } = self.state else { return false };
+        self.readmitting_since = now;
+        self.enter(EjectionState::Readmitting { successes: 0, trying: false });
+        true
+    }
+
+    /// When the present (or last) re-admission began.
+    pub fn readmitting_since(&self) -> Time {
+        self.readmitting_since
     }
 
     /// Takes the one re-admission place, if it is free.
@@ -256,6 +320,8 @@ impl Ejection {
         self.state = state;
         self.generation = self.generation.wrapping_add(1);
         self.failures_in_row = 0;
+        self.broken_bodies_in_row = 0;
+        self.inconclusive_in_row = 0;
     }
 }
 

@@ -124,6 +124,9 @@ mod tests {
         }
         let mut rng = Rng::seeded(1);
         assert!((0..1000).all(|_| rng.below(u64::MAX) < u64::MAX));
+        // For three quarters of all numbers, a product alone would make every third answer twice as likely.
+        let thirds = (0..30_000).filter(|_| rng.below(3 << 62).is_multiple_of(3)).count();
+        assert!(thirds.abs_diff(10_000) < 500, "{thirds}");
     }
 
     #[test]

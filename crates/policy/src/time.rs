@@ -2,7 +2,7 @@
 //!
 //! Nothing in this crate may read a clock, so the caller reads one, once per event, and passes it in. The
 //! origin is the caller's affair (process start, start of a simulation): only differences mean anything.
-//! `std::time::Instant` was rejected because it cannot be made up by a test or by a simulator.
+//! The standard library's own instant was rejected: neither a test nor a simulator can make one up.
 //!
 //! 2^64 nanoseconds are 584 years, so the arithmetic saturates instead of failing.
 

@@ -88,6 +88,19 @@ fn the_floor_keeps_its_fractions() {
 }
 
 #[test]
+fn looking_often_does_not_lose_what_is_earned_in_between() {
+    let config = BudgetConfig { floor_per_second: 0.3, burst: 2, ..BudgetConfig::default() };
+    let mut budget = Budget::new(config);
+    assert_eq!(retries(&mut budget, Time::ZERO), 2);
+    // Each microsecond earns 0.3 millionths of a token, which is less than the store can hold.
+    for micros in 1..=100_000 {
+        assert!(!budget.try_retry(Time::from_nanos(micros * 1_000)));
+    }
+    let balance = budget.balance(Time::from_millis(100));
+    assert!((balance - 0.03).abs() < 1e-9, "{balance}");
+}
+
+#[test]
 fn a_hedge_passes_both_its_share_and_the_common_store() {
     let mut no_requests = Budget::new(BudgetConfig::default());
     assert!(!no_requests.try_hedge(Time::ZERO), "tokens in store, but no share of requests");

@@ -82,6 +82,32 @@ fn having_been_ready_before_the_last_start_proves_nothing() {
 }
 
 #[test]
+fn a_start_that_fails_at_once_does_not_live_on_the_last_one() {
+    let (mut restart, mut rng) = (Restart::new(exact()), Rng::seeded(1));
+    restart.on_ready(Time::ZERO);
+    let now = Time::from_millis(3_600_000);
+    let at = |millis| Decision::RestartAt { at: now + Duration::from_millis(millis), crash_loop: false };
+    assert_eq!(restart.on_exit(now, &mut rng, CRASH), at(0));
+    // The program could not even be executed, so nothing was started in between.
+    assert_eq!(restart.on_exit(now, &mut rng, CRASH), at(200));
+    assert_eq!(restart.on_exit(now, &mut rng, CRASH), at(400));
+}
+
+#[test]
+fn restarts_stay_in_order_even_when_exits_come_before_they_are_due() {
+    for seed in 0..50 {
+        let (mut restart, mut rng) = (Restart::new(RestartConfig::default()), Rng::seeded(seed));
+        let due: Vec<Time> = (0..30)
+            .map(|_| match restart.on_exit(Time::ZERO, &mut rng, CRASH) {
+                Decision::RestartAt { at, .. } => at,
+                Decision::StayDown { reason } => panic!("{reason:?}"),
+            })
+            .collect();
+        assert!(due.is_sorted(), "seed {seed}: {due:?}");
+    }
+}
+
+#[test]
 fn modes_and_permanent_exit_codes() {
     for (mode, exit, expected) in [
         (Mode::Always, Exit::Code(0), None),

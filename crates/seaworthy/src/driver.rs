@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hyper::Method;
 use rustix::fs::{FlockOperation, flock};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::NodeArgs;
@@ -33,6 +33,8 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(2);
 /// A running stack.
 pub(crate) struct Stack {
     keeper: Child,
+    /// Its end is the keeper's signal to kill everything; kept apart, because waiting for a child closes its stdin.
+    lifeline: Option<ChildStdin>,
     folder: PathBuf,
     pub(crate) node: NodeFile,
     pub(crate) token: String,
@@ -81,9 +83,10 @@ impl Stack {
             .kill_on_drop(false)
             .spawn()
             .context("starting the keeper")?;
+        let lifeline = keeper.stdin.take();
         let node = node_file(&mut keeper, folder).await?;
         let token = state_dir::token(folder)?;
-        let stack = Self { keeper, folder: folder.to_path_buf(), node, token };
+        let stack = Self { keeper, lifeline, folder: folder.to_path_buf(), node, token };
         stack.ready().await?;
         Ok(stack)
     }
@@ -109,7 +112,7 @@ impl Stack {
         let gone = asked && matches!(timeout(STOP_LIMIT, self.keeper.wait()).await, Ok(Ok(status)) if status.success());
         if !gone {
             // The end of its stdin makes the keeper kill everything.
-            drop(self.keeper.stdin.take());
+            drop(self.lifeline.take());
             if timeout(STOP_LIMIT, self.keeper.wait()).await.is_err() {
                 return Leftovers::Some;
             }

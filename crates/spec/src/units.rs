@@ -6,12 +6,14 @@ use crate::decode::forms;
 
 /// Reads a duration such as `250ms`; the error says what to write instead.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    forms::duration(text).map_err(|unreadable| unreadable.help.unwrap_or_else(|| "write it like `250ms` or `5m`".to_owned()))
+    forms::duration(text)
+        .map_err(|unreadable| unreadable.help.unwrap_or_else(|| "write it like `250ms` or `5m`".to_owned()))
 }
 
 /// Reads a share such as `30%`, as 0 to 1; the error says what to write instead.
 pub fn share(text: &str) -> Result<f64, String> {
-    forms::share(text).map_err(|unreadable| unreadable.help.unwrap_or_else(|| "write it like `30%`".to_owned()))
+    forms::share(text)
+        .map_err(|unreadable| unreadable.help.unwrap_or_else(|| "write it like `30%`".to_owned()))
 }
 
 #[cfg(test)]

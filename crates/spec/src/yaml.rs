@@ -24,6 +24,9 @@ pub const SIZE_MAX: usize = 1 << 20;
 /// The deepest nesting of lists and mappings.
 pub const DEPTH_MAX: usize = 64;
 
+/// The merge key, which is refused. In the tree it stands for any entry that was reported and left out.
+pub(crate) const MERGE: &str = "<<";
+
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
@@ -323,7 +326,13 @@ impl<'a> Reader<'a> {
             let key = self.node(event, marks, depth + 1)?;
             let (event, marks) = self.expect_next()?;
             let value = self.node(event, marks, depth + 1)?;
-            let Some(name) = self.key(key) else { continue };
+            let place = key.span;
+            let Some(name) = self.key(key) else {
+                // Whoever reads this mapping must know that something is missing from it.
+                let name = Name { text: MERGE.to_owned(), span: place };
+                entries.push((name, Node { span: place, value: NodeValue::Invalid }));
+                continue;
+            };
             if let Some(first) = seen.get(&name.text) {
                 let message = format!("the key {} is given twice", quoted(&name.text));
                 self.problems.push(
@@ -350,7 +359,7 @@ impl<'a> Reader<'a> {
             }
             return None;
         };
-        if scalar.plain && scalar.text == "<<" {
+        if scalar.plain && scalar.text == MERGE {
             self.problems.push(
                 Diagnostic::new(Code::Anchor, node.span, "merge keys are not allowed")
                     .label("takes over keys that stand somewhere else")
@@ -359,10 +368,11 @@ impl<'a> Reader<'a> {
             return None;
         }
         if scalar.kind() == ScalarKind::OldBoolean {
-            self.problems.push(old_boolean(&scalar.text, node.span));
+            let quotes = format!("put quotes around it: `\"{}\"`", scalar.text);
+            self.problems.push(old_boolean(&scalar.text, node.span).help(quotes));
             return None;
         }
-        if scalar.text.is_empty() {
+        if scalar.kind() == ScalarKind::Null {
             self.problems.push(
                 Diagnostic::new(Code::KeyNotText, node.span, "a key must be a word")
                     .label("there is nothing before the colon"),
@@ -423,9 +433,11 @@ impl<'a> Reader<'a> {
             .help("the deepest part of a spec needs about ten levels");
         }
         let width = text[offset..].chars().next().filter(|next| *next != '\n').map_or(0, char::len_utf8);
-        Diagnostic::new(Code::Syntax, Span::new(offset, offset + width), format!("not YAML: {}", error.kind()))
+        let kind = error.kind().to_string();
+        let (message, help) = in_our_words(&kind);
+        Diagnostic::new(Code::Syntax, Span::new(offset, offset + width), message)
             .label("the reader got lost here")
-            .help("the cause often stands a line above: a missing colon, quote or bracket, or an indentation that changes")
+            .help(help)
     }
 }
 
@@ -435,4 +447,38 @@ pub(crate) fn old_boolean(text: &str, span: Span) -> Diagnostic {
     Diagnostic::new(Code::OldBoolean, span, format!("`{text}` is a boolean in YAML 1.1 and text in YAML 1.2"))
         .label("means different things to different tools")
         .help(format!("write `{meant}` for the boolean or `\"{text}\"` for the text"))
+}
+
+/// The library's reasons, said to somebody who does not know its inside.
+fn in_our_words(kind: &str) -> (String, &'static str) {
+    let known = [
+        ("quoted scalar", "a quote is not closed", "close the quote that was opened here or a line above"),
+        (
+            "flow mapping",
+            "a `{` is not closed, or a comma is missing",
+            "the entries after a `{` need commas between them and a `}`",
+        ),
+        (
+            "flow sequence",
+            "a `[` is not closed, or a comma is missing",
+            "the items after a `[` need commas between them and a `]`",
+        ),
+        (
+            "block mapping",
+            "the indentation changes, or a colon is missing",
+            "the keys of one mapping begin in the same column",
+        ),
+        (
+            "block collection",
+            "the indentation changes, or a dash is missing",
+            "the items of one list begin in the same column",
+        ),
+    ];
+    match known.into_iter().find(|(part, ..)| kind.contains(part)) {
+        Some((_, message, help)) => (message.to_owned(), help),
+        None => (
+            format!("not YAML: {kind}"),
+            "the cause often stands a line above: a missing colon, quote or bracket",
+        ),
+    }
 }

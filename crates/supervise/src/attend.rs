@@ -15,8 +15,6 @@ use crate::words;
 
 /// SIGTERM, by its number on Linux: how a process that was restarted on purpose counts as having ended.
 const TERMINATED: Exit = Exit::Signal(15);
-/// SIGKILL, by its number.
-const KILLED: Exit = Exit::Signal(9);
 
 /// Why an endpoint is ready that nobody asks.
 pub(crate) const READINESS_OFF: &str = "readiness is switched off";
@@ -65,7 +63,7 @@ impl Replica {
         loop {
             match self.next(&mut process, &mut watchers).await {
                 Happening::Exited(exit) => {
-                    self.gone(&process, exit, Cause::Itself);
+                    self.gone(&process, words::exit(exit), Cause::Itself);
                     // Its last words are read beside the restart, which must not wait for them.
                     tokio::spawn(process.take_readers().finish());
                     return Ended::Exited(exit);
@@ -170,13 +168,16 @@ impl Replica {
     /// Takes the endpoint out, then ends the process.
     async fn end(&mut self, mut process: Process, why: String) {
         self.registry.unready(self.slot, "stopping", why);
-        // SIGKILL was sent by then: what still hangs in the kernel will end by it, and serves nobody.
-        let exit = process.stop(self.settings.stop_grace).await.unwrap_or(KILLED);
-        self.gone(&process, exit, Cause::Us);
+        let how = match process.stop(self.settings.stop_grace).await {
+            Some(exit) => words::exit(exit),
+            // It hangs inside the kernel, will end when that lets go of it, and serves nobody.
+            None => "still there after signal 9".to_owned(),
+        };
+        self.gone(&process, how, Cause::Us);
         process.take_readers().finish().await;
     }
 
-    fn gone(&self, process: &Process, exit: Exit, cause: Cause) {
+    fn gone(&self, process: &Process, how: String, cause: Cause) {
         let reason = match cause {
             Cause::Itself => "process exited",
             Cause::Us => "process stopped",
@@ -186,7 +187,7 @@ impl Replica {
             service,
             replica,
             pid: process.pid(),
-            how: words::exit(exit),
+            how,
             expected: cause == Cause::Us,
         });
     }

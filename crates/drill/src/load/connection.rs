@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_TYPE, HeaderMap};
 use http::Request;
+use http::header::{AGE, CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -104,7 +104,12 @@ impl Connections {
             status: head.status.as_u16(),
             degraded: text(&head.headers, DEGRADED_HEADER),
             age: text(&head.headers, AGE.as_str()),
-            proxy_status: head.headers.get_all("proxy-status").iter().next_back().and_then(|v| v.to_str().ok()),
+            proxy_status: head
+                .headers
+                .get_all("proxy-status")
+                .iter()
+                .next_back()
+                .and_then(|v| v.to_str().ok()),
             outcome_unknown,
         };
         Ok((classify(expectation, Ending::Answered(answer)), Some(Reusable(connection))))
@@ -164,7 +169,8 @@ struct Broken;
 /// Reads a body to its end; true when it is a problem of an unknown outcome.
 async fn read_body(head: &http::response::Parts, mut body: Incoming) -> Result<bool, Broken> {
     let is_problem = head.status.is_client_error()
-        && text(&head.headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.starts_with("application/problem+json"));
+        && text(&head.headers, CONTENT_TYPE.as_str())
+            .is_some_and(|value| value.starts_with("application/problem+json"));
     let mut problem = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Broken)?;

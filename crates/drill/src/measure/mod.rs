@@ -53,8 +53,7 @@ pub struct Measurements {
 
 /// How much later than intended the sender began, for 99 of 100 requests; `None` when it never began.
 pub fn lag_p99<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<u64> {
-    let mut lags: Vec<u64> =
-        records.into_iter().filter(|record| record.sent != 0).map(Record::lag).collect();
+    let mut lags: Vec<u64> = records.into_iter().filter(|record| record.sent != 0).map(Record::lag).collect();
     lags.sort_unstable();
     nearest_rank(lags.len(), 0.99).map(|rank| lags[rank - 1])
 }

@@ -68,7 +68,12 @@ impl Track {
         for promise in promises {
             if let (Word::P99, false, Limit::AtMost(limit)) = (promise.word, promise.during, promise.limit) {
                 let limit = clock::nanos(limit);
-                rules.push(Rule::new(records, NOT_SLOWER_SHARE, |_| true, |record| record.latency() <= limit));
+                rules.push(Rule::new(
+                    records,
+                    NOT_SLOWER_SHARE,
+                    |_| true,
+                    |record| record.latency() <= limit,
+                ));
             }
         }
         Self::new(records, |record| record.class != Class::Good, rules)
@@ -242,7 +247,8 @@ mod tests {
         assert_eq!(search(&good, 3), found(3, 1_003));
         assert_eq!(search(&good, 4_500), Steady::NotYet);
         assert_eq!(search(&good[..100], 0), Steady::NotYet);
-        let outage = records(5_000, |at| if (1_000..3_000).contains(&at) { Class::Failed } else { Class::Good });
+        let outage =
+            records(5_000, |at| if (1_000..3_000).contains(&at) { Class::Failed } else { Class::Good });
         assert_eq!(search(&outage, 1_000), found(3_000, 4_000));
         // A relapse within the stretch sets the search back.
         let relapse = records(5_000, |at| if at == 1_500 { Class::Degraded } else { Class::Good });
@@ -258,10 +264,7 @@ mod tests {
 
     #[test]
     fn a_slow_load_needs_a_hundred_requests() {
-        let ten_a_second: Vec<Record> = records(30_000, |_| Class::Good)
-            .into_iter()
-            .step_by(10)
-            .collect();
+        let ten_a_second: Vec<Record> = records(30_000, |_| Class::Good).into_iter().step_by(10).collect();
         let Steady::Found(stretch) = search(&ten_a_second, 0) else { panic!("not found") };
         assert_eq!((stretch.start, stretch.end), (0, 9_900 * MS + 1));
     }
@@ -312,7 +315,9 @@ mod tests {
                 let second = rest.iter().filter(|record| record.intended < start + 1_000 * MS).count();
                 let length = second.max(100);
                 let reaches = load.last().is_some_and(|last| last.intended >= start + 1_000 * MS);
-                reaches && rest.len() >= length && rest[..length].iter().all(|record| record.class == Class::Good)
+                reaches
+                    && rest.len() >= length
+                    && rest[..length].iter().all(|record| record.class == Class::Good)
             })
         })
     }

@@ -7,7 +7,7 @@ use seaworthy_spec::plan::{Limit, Promise, Word};
 
 use super::stretch::{Steady, Stretch, Track, first_stretch};
 use crate::clock;
-use crate::record::{Class, Record};
+use crate::record::Record;
 use crate::subject::Victim;
 
 /// First bad answer to the first stretch inside the outer words.
@@ -130,7 +130,8 @@ pub fn restarted(events: &[Event], victims: &[Victim], requested: u64) -> Restar
         }
     }
     let missing = gone.values().filter(|(_, back)| back.is_none()).map(|(since, _)| *since).min();
-    let longest = gone.values().filter_map(|(since, back)| back.map(|back| back.saturating_sub(*since))).max();
+    let longest =
+        gone.values().filter_map(|(since, back)| back.map(|back| back.saturating_sub(*since))).max();
     match (missing, longest) {
         (Some(since), _) => Restarted::Missing { since },
         (None, Some(longest)) => Restarted::After(longest),
@@ -138,10 +139,10 @@ pub fn restarted(events: &[Event], victims: &[Victim], requested: u64) -> Restar
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Class;
     use proptest::prelude::*;
     use seaworthy_spec::plan::Place;
     use std::time::Duration;
@@ -154,7 +155,16 @@ mod tests {
 
     fn exited(at: u64, replica: &str) -> Event {
         let (service, replica) = ("api".to_owned(), replica.to_owned());
-        event(at, EventKind::ProcessExited { service, replica, pid: 1, how: "signal 9".to_owned(), expected: false })
+        event(
+            at,
+            EventKind::ProcessExited {
+                service,
+                replica,
+                pid: 1,
+                how: "signal 9".to_owned(),
+                expected: false,
+            },
+        )
     }
 
     fn ready(at: u64, replica: &str) -> Event {
@@ -189,7 +199,10 @@ mod tests {
         let events = [
             event(3, EventKind::FaultRequested { fault: "f1".to_owned(), what: "kill api/a-1".to_owned() }),
             ready(4, "a-1"),
-            event(8, EventKind::PanicChanged { edge: "e".to_owned(), service: "ledger".to_owned(), on: true }),
+            event(
+                8,
+                EventKind::PanicChanged { edge: "e".to_owned(), service: "ledger".to_owned(), on: true },
+            ),
             exited(9, "b-1"),
             exited(12, "a-1"),
         ];
@@ -242,7 +255,9 @@ mod tests {
     #[test]
     fn recovery_after_the_latest_start_is_none() {
         let records: Vec<Record> = (0..600_u64)
-            .map(|number| record(number * 10 * MS, MS, if number < 300 { Class::Failed } else { Class::Good }))
+            .map(|number| {
+                record(number * 10 * MS, MS, if number < 300 { Class::Failed } else { Class::Good })
+            })
             .collect();
         let loads: [(&[Record], Vec<&Promise>); 1] = [(&records, Vec::new())];
         let first = first_bad(&records, []);

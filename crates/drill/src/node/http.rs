@@ -1,6 +1,7 @@
 //! The node's admin API over HTTP.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,10 +23,17 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 const CAPABILITY: &str = "capability";
 
 /// A node that is reached by its admin API.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpNode {
     address: SocketAddr,
     token: String,
+}
+
+impl fmt::Debug for HttpNode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the token: what is printed for debugging ends up in logs.
+        formatter.debug_struct("HttpNode").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl HttpNode {
@@ -208,7 +216,11 @@ mod tests {
                 r#"{"type":"urn:seaworthy:problem:capability","title":"t","detail":"no pidfd"}"#,
                 NodeError::Capability("no pidfd".to_owned()),
             ),
-            (422, r#"{"title":"bad share"}"#, NodeError::Refused { status: 422, detail: "bad share".to_owned() }),
+            (
+                422,
+                r#"{"title":"bad share"}"#,
+                NodeError::Refused { status: 422, detail: "bad share".to_owned() },
+            ),
             (404, "", NodeError::Unknown("no reason given".to_owned())),
             (500, "<html>", NodeError::Refused { status: 500, detail: "no reason given".to_owned() }),
         ] {

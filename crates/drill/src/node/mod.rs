@@ -98,7 +98,8 @@ pub trait Node: Sync {
     /// The services and their replicas.
     fn status(&self) -> impl Future<Output = Result<NodeStatus, NodeError>> + Send;
     /// Events after `since`, waiting for one for at most `wait`.
-    fn events(&self, since: u64, wait: Duration) -> impl Future<Output = Result<EventPage, NodeError>> + Send;
+    fn events(&self, since: u64, wait: Duration)
+    -> impl Future<Output = Result<EventPage, NodeError>> + Send;
     /// Breaks something; returns when the effect is proven.
     fn apply(&self, request: &FaultRequest) -> impl Future<Output = Result<Applied, NodeError>> + Send;
     /// Puts it right again.

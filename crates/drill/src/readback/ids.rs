@@ -113,10 +113,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn path(text: &str) -> IdPath {
-        let steps = text.replace("[]", ".[]").split('.').filter(|step| !step.is_empty()).map(|step| match step {
-            "[]" => IdStep::Each,
-            name => IdStep::Member(name.to_owned()),
-        }).collect();
+        let steps = text
+            .replace("[]", ".[]")
+            .split('.')
+            .filter(|step| !step.is_empty())
+            .map(|step| match step {
+                "[]" => IdStep::Each,
+                name => IdStep::Member(name.to_owned()),
+            })
+            .collect();
         IdPath(steps)
     }
 

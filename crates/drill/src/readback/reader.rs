@@ -64,7 +64,12 @@ impl<'a> Reader<'a> {
 
     /// Replicas of a service are copies of one another: a write is there when one of them has it, and has as
     /// many effects as the one that shows most.
-    async fn read_one(&self, status: &NodeStatus, load: usize, from: &ReadBack) -> Result<Seen, ReadBackError> {
+    async fn read_one(
+        &self,
+        status: &NodeStatus,
+        load: usize,
+        from: &ReadBack,
+    ) -> Result<Seen, ReadBackError> {
         let service = self.subject.services[from.from].name.clone();
         let addresses = self.addresses(status, from.from);
         if addresses.is_empty() {

@@ -21,7 +21,7 @@ pub fn human(report: &DrillReport, command: &str) -> String {
     }
     totals(&mut text, report);
     first_failures(&mut text, report);
-    let _ = writeln!(text, "\nRepeat: {command}    (seed {})", report.seed);
+    let _ = writeln!(text, "\nRepeat: {command}");
     let _ = writeln!(text, "{}", count_line(report));
     text
 }
@@ -66,7 +66,9 @@ fn promise_table(text: &mut String, report: &DrillReport, promises: &[JudgedProm
         .map(|promise| {
             let measured = match (promise.measured, &promise.note) {
                 (Some(measured), _) => value(measured, promise.unit),
-                (None, _) if promise.word == seaworthy_spec::plan::Word::Rto && promise.kept == Some(true) => {
+                (None, _)
+                    if promise.word == seaworthy_spec::plan::Word::Rto && promise.kept == Some(true) =>
+                {
                     "masked".to_owned()
                 }
                 (None, _) => "-".to_owned(),
@@ -111,13 +113,13 @@ fn measured_line(text: &mut String, failure: &FailureReport, measured: &Measurem
         Restarted::NothingExited => String::new(),
     };
     let by = match failure.recovered_by {
-        Some(RecoveredBy::Itself) => " by itself",
-        Some(RecoveredBy::Revert) => " only because the fault was taken away",
+        Some(RecoveredBy::Itself) => " (recovered by itself)",
+        Some(RecoveredBy::Revert) => " (recovered only because the fault was taken away)",
         None => "",
     };
     let _ = writeln!(
         text,
-        "  detected in {}, rto {rto}, steady {} after the fault{by}{restarted}; resolution ± {}",
+        "  detected in {}, rto {rto}{by}{restarted}; steady {} after the fault ended; resolution ± {}",
         optional_millis(measured.detect),
         optional_millis(measured.recover),
         optional_millis(measured.resolution)
@@ -149,19 +151,24 @@ fn totals(text: &mut String, report: &DrillReport) {
         if requests == 0 && !has_writes {
             continue;
         }
-        let _ = write!(lines, "  {name}: {requests} requests, {good} good, {degraded} degraded, {failed} failed");
+        let _ =
+            write!(lines, "  {name}: {requests} requests, {good} good, {degraded} degraded, {failed} failed");
         if has_writes {
             let (acknowledged, unknown, lost, duplicated) = writes;
-            let effects = match is_unread {
-                true => "lost and duplicated not known everywhere".to_owned(),
-                false => format!("{lost} lost, {duplicated} duplicated"),
+            let effects = if is_unread {
+                "lost and duplicated not known everywhere".to_owned()
+            } else {
+                format!("{lost} lost, {duplicated} duplicated")
             };
             let _ = write!(lines, "; {acknowledged} writes acknowledged, {unknown} unknown, {effects}");
         }
         lines.push('\n');
     }
     if !lines.is_empty() {
-        let _ = write!(text, "\nTotals (requests of all windows; writes from steady state to steady state)\n{lines}");
+        let _ = write!(
+            text,
+            "\nTotals (requests of all windows; writes from steady state to steady state)\n{lines}"
+        );
     }
 }
 
@@ -170,7 +177,8 @@ fn first_failures(text: &mut String, report: &DrillReport) {
         matches!(failure.verdict, Verdict::Broken | Verdict::Inconclusive) && !failure.story.is_empty()
     };
     for failure in report.failures.iter().filter(untold) {
-        let _ = writeln!(text, "\nWhat failed first in {} (seconds after the fault was requested)", failure.id);
+        let _ =
+            writeln!(text, "\nWhat failed first in {} (seconds after the fault was requested)", failure.id);
         for moment in &failure.story {
             let _ = writeln!(text, "  {:>10}  {}", seconds_after(moment.after), moment.what);
         }

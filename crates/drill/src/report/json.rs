@@ -83,7 +83,7 @@ struct Promise<'a> {
     at: String,
 }
 
-/// The report as a JSON object, in one piece with line breaks.
+/// The report as a JSON object, with line breaks, the last one at its end.
 pub fn json(report: &DrillReport) -> String {
     let drill = Drill {
         schema: SCHEMA,
@@ -93,7 +93,8 @@ pub fn json(report: &DrillReport) -> String {
         verdict: report.verdict().as_str(),
         failures: report.failures.iter().map(|failure| failure_of(report, failure)).collect(),
     };
-    serde_json::to_string_pretty(&drill).expect("a report has string keys and finite numbers")
+    let text = serde_json::to_string_pretty(&drill);
+    format!("{}\n", text.expect("a report has string keys and finite numbers"))
 }
 
 fn failure_of<'a>(report: &'a DrillReport, failure: &'a FailureReport) -> Failure<'a> {

@@ -53,7 +53,11 @@ fn case(xml: &mut String, report: &DrillReport, failure: &FailureReport) {
     match failure.verdict {
         Verdict::Kept => {}
         Verdict::Broken => {
-            let _ = writeln!(xml, "      <failure message=\"{reason}\">{}</failure>", escape(&broken(report, failure)));
+            let _ = writeln!(
+                xml,
+                "      <failure message=\"{reason}\">{}</failure>",
+                escape(&broken(report, failure))
+            );
         }
         Verdict::Inconclusive => {
             let _ = writeln!(xml, "      <error message=\"{reason}\"/>");
@@ -62,14 +66,11 @@ fn case(xml: &mut String, report: &DrillReport, failure: &FailureReport) {
             let _ = writeln!(xml, "      <skipped message=\"{reason}\"/>");
         }
     }
-    let promises: String = failure
-        .promises
-        .iter()
-        .map(|promise| {
-            let measured = promise.measured.map_or_else(|| "-".to_owned(), |m| value(m, promise.unit));
-            format!("{}: {measured} ({})\n", promise.name, kept_word(promise.kept))
-        })
-        .collect();
+    let mut promises = String::new();
+    for promise in &failure.promises {
+        let measured = promise.measured.map_or_else(|| "-".to_owned(), |m| value(m, promise.unit));
+        let _ = writeln!(promises, "{}: {measured} ({})", promise.name, kept_word(promise.kept));
+    }
     if !promises.is_empty() {
         let _ = writeln!(xml, "      <system-out>{}</system-out>", escape(&promises));
     }
@@ -77,8 +78,11 @@ fn case(xml: &mut String, report: &DrillReport, failure: &FailureReport) {
 }
 
 fn broken(report: &DrillReport, failure: &FailureReport) -> String {
-    let broken = failure.promises.iter().filter(|promise| promise.kept == Some(false));
-    broken.map(|promise| format!("{}:{}: {}\n", report.file, promise.line, broken_sentence(promise))).collect()
+    let mut lines = String::new();
+    for promise in failure.promises.iter().filter(|promise| promise.kept == Some(false)) {
+        let _ = writeln!(lines, "{}:{}: {}", report.file, promise.line, broken_sentence(promise));
+    }
+    lines
 }
 
 /// The word for a judged promise.

@@ -1,5 +1,7 @@
 //! Numbers and promises in words.
 
+use seaworthy_spec::plan::Word;
+
 use crate::clock::{NANOS_PER_SECOND, millis};
 use crate::verdict::{JudgedPromise, Unit};
 
@@ -35,6 +37,11 @@ pub(super) fn optional_millis(nanos: Option<u64>) -> String {
 
 /// What was promised: `at least 99.9%`, `at most 250 ms`.
 pub(super) fn limit(promise: &JudgedPromise) -> String {
+    match promise.word {
+        Word::Rpo if promise.limit == 0.0 => return "none lost".to_owned(),
+        Word::Duplicates if promise.limit == 0.0 => return "none".to_owned(),
+        _ => {}
+    }
     let bound = if promise.at_least { "at least" } else { "at most" };
     format!("{bound} {}", value(promise.limit, promise.unit))
 }
@@ -43,17 +50,20 @@ pub(super) fn limit(promise: &JudgedPromise) -> String {
 pub(super) fn off_by(promise: &JudgedPromise) -> Option<String> {
     let measured = promise.measured?;
     let distance = if promise.at_least { promise.limit - measured } else { measured - promise.limit };
-    let points = if promise.unit == Unit::Share { " points" } else { "" };
-    Some(format!("by {}{points}", value(distance, promise.unit)))
+    let distance = value(distance, promise.unit);
+    Some(match promise.unit {
+        Unit::Share => format!("by {} points", distance.trim_end_matches('%')),
+        Unit::Milliseconds | Unit::Count => format!("by {distance}"),
+    })
 }
 
 /// A broken promise in one sentence.
 pub(crate) fn broken_sentence(promise: &JudgedPromise) -> String {
     let found = match (promise.measured, &promise.note) {
-        (Some(measured), _) => format!("was {}", value(measured, promise.unit)),
-        (None, Some(note)) => note.clone(),
-        (None, None) => "was not observed".to_owned(),
+        (Some(measured), Some(note)) => format!(" was {} ({note})", value(measured, promise.unit)),
+        (Some(measured), None) => format!(" was {}", value(measured, promise.unit)),
+        (None, Some(note)) => format!(": {note}"),
+        (None, None) => " was not observed".to_owned(),
     };
-    let separator = if promise.measured.is_some() { " " } else { ": " };
-    format!("{}{separator}{found}; promised: {}", promise.name, limit(promise))
+    format!("{}{found}; promised: {}", promise.name, limit(promise))
 }

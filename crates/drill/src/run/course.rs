@@ -33,18 +33,27 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Whether the fault took effect, and why not.
-    pub(super) fn exercise(&self, failure: &FailurePlan) -> (Exercise, Option<String>) {
+    /// Whether the fault took effect, and why not. `left_traces` says whether it shows in the node's events or in
+    /// what users saw, for faults that nobody can count.
+    pub(super) fn exercise(
+        &self,
+        failure: &FailurePlan,
+        left_traces: impl FnOnce() -> bool,
+    ) -> (Exercise, Option<String>) {
         let Some(applied) = &self.applied else { return (Exercise::NotRun, None) };
+        let vacuous = |reason: &str| (Exercise::Vacuous, Some(format!("vacuous: {reason}")));
         if applied.proof.is_empty() {
-            return (Exercise::Vacuous, Some("vacuous: the node has no proof that the fault took effect".to_owned()));
+            return vacuous("the node has no proof that the fault took effect");
         }
         let must_be_met = failure.faults.iter().any(|fault| must_be_met(fault.kind));
-        if must_be_met && self.ended.is_some() && self.met.unwrap_or(0) == 0 {
-            let reason = "vacuous: the fault was in effect and not one request met it";
-            return (Exercise::Vacuous, Some(reason.to_owned()));
+        match self.met {
+            _ if !must_be_met || self.ended.is_none() => (Exercise::Effective, None),
+            Some(0) => vacuous("the fault was in effect and not one request met it"),
+            None if !left_traces() => {
+                vacuous("the fault was in effect and nothing shows that anybody met it")
+            }
+            Some(_) | None => (Exercise::Effective, None),
         }
-        (Exercise::Effective, None)
     }
 }
 

@@ -5,20 +5,21 @@ use std::time::Duration;
 use seaworthy_spec::plan::{FailurePlan, Response, Word};
 
 use super::course::{Course, is_point, limit_of, promised_loads, restarts_are_off, stretch_nanos};
-use super::judge::{Found, judge, not_exercised};
+use super::judge::{Found, count_writes, judge, not_exercised};
 use super::put_back::put_back;
 use super::session::{Session, Stop};
 use super::{DrillOptions, RunIds};
 use crate::clock;
 use crate::id::mix;
-use crate::measure::{Restarted, Steady, Stretch, Track, first_stretch, restarted};
+use crate::measure::{Restarted, Seen, Steady, Stretch, Track, first_stretch, restarted};
 use crate::node::{Ended, FaultBody, FaultRequest, Node, NodeError};
 use crate::progress::Phase;
 use crate::readback::Reader;
 use crate::report::FailureReport;
+use crate::subject::Subject;
 
 /// Longest wait for steady state before a fault; without it there is nothing to compare with.
-pub const STEADY_BEFORE_MAX: Duration = Duration::from_secs(60);
+pub const STEADY_BEFORE_MAX: Duration = Duration::from_mins(1);
 /// How long steady state after a fault is waited for when nothing shorter or longer is promised.
 pub const RECOVER_WITHIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How long a fault outlives its window when the drill does not end it.
@@ -46,10 +47,7 @@ pub(super) async fn drill_failure<N: Node>(
     }
     session.begin_failure();
     let mut course = Course::default();
-    let stop = match follow(session, failure, options.seed, &mut course).await {
-        Ok(()) => None,
-        Err(stop) => Some(stop),
-    };
+    let stop = follow(session, failure, options.seed, &mut course).await.err();
     session.say(Phase::CleanUp, None, None);
     let cleanup = put_back(session, failure, &course, stop.is_some()).await;
     let report = judge(&Found {
@@ -111,19 +109,29 @@ async fn steady_before<N: Node>(
     let ready_until = begun.saturating_add(clock::nanos(READY_MAX));
     let mut is_ready = restarts_are_off(session.subject);
     loop {
-        is_ready = is_ready || clock::now() > ready_until || matches!(session.node.is_ready().await, Ok(true));
+        is_ready =
+            is_ready || clock::now() > ready_until || matches!(session.node.is_ready().await, Ok(true));
         // Only what is steady while everybody is there counts.
         if is_ready && let Steady::Found(stretch) = look_for_steady(session, failure, begun) {
             course.steady_before = Some(stretch);
             break;
         }
         if clock::now() >= until {
-            return Err(Stop::Error(format!("no steady state within {STEADY_BEFORE_MAX:?}; nothing to compare with")));
+            return Err(Stop::Error(no_steady_state(session.subject, failure)));
         }
         session.step(Phase::SteadyBefore, until).await?;
     }
     let phase = mix(seed) % clock::nanos(PHASE_MAX);
     session.wait_until(Phase::SteadyBefore, clock::now().saturating_add(phase)).await
+}
+
+fn no_steady_state(subject: &Subject, failure: &FailurePlan) -> String {
+    let needed = stretch_nanos(subject, &promised_loads(subject, failure));
+    if needed > clock::nanos(STEADY_BEFORE_MAX) {
+        let seconds = needed / clock::NANOS_PER_SECOND;
+        return format!("a steady stretch of the slowest promised load takes {seconds} s; raise its rate");
+    }
+    format!("no steady state within {STEADY_BEFORE_MAX:?}; there is nothing to compare with")
 }
 
 async fn apply<N: Node>(
@@ -263,17 +271,13 @@ async fn read_back<N: Node>(
     }
 }
 
-async fn read_once<N: Node>(
-    subject: &crate::subject::Subject,
-    ids: &RunIds,
-    node: &N,
-) -> Result<Vec<Vec<crate::measure::Seen>>, String> {
+async fn read_once<N: Node>(subject: &Subject, ids: &RunIds, node: &N) -> Result<Vec<Vec<Seen>>, String> {
     let status = node.status().await.map_err(|error| error.to_string())?;
     Reader::new(subject, ids).read(&status).await.map_err(|error| error.to_string())
 }
 
-fn nothing_is_missing<N>(session: &Session<'_, N>, course: &Course, seen: &[Vec<crate::measure::Seen>]) -> bool {
-    let writes = super::judge::count_writes(session.subject, session.loads.history(), course, Some(seen));
+fn nothing_is_missing<N>(session: &Session<'_, N>, course: &Course, seen: &[Vec<Seen>]) -> bool {
+    let writes = count_writes(session.subject, session.loads.history(), course, Some(seen));
     writes.iter().flatten().filter_map(|writes| writes.effects.as_ref()).all(|effects| effects.lost == 0)
 }
 

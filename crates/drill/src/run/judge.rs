@@ -1,17 +1,19 @@
 //! From what a failure's course left behind to its report. No clock, no node: records, events and marks only.
 
+use std::time::Duration;
+
 use seaworthy_observe::event::Event;
-use seaworthy_spec::plan::{FailurePlan, Promise};
+use seaworthy_spec::plan::{FailurePlan, LoadPlan, Promise, Word};
 
 use super::course::{Course, is_point, promised_loads};
 use super::session::Stop;
 use super::story::story;
 use crate::clock::{NANOS_PER_SECOND, nanos};
 use crate::measure::{
-    Effects, LoadMeasure, Measurements, Rto, STRETCH_MIN, Sample, Seen, Split, Window, WriteSpan, Writes, detect,
-    first_bad, lag_p99, restarted, rpo, rto, split,
+    Effects, LoadMeasure, Measurements, Restarted, Rto, STRETCH_MIN, Sample, Seen, Split, Window, WriteSpan,
+    Writes, detect, first_bad, lag_p99, restarted, rpo, rto, split,
 };
-use crate::record::{History, Record};
+use crate::record::{Class, History, Record};
 use crate::report::{FailureReport, broken_sentence};
 use crate::subject::Subject;
 use crate::verdict::{
@@ -65,13 +67,16 @@ fn unjudged(promises: &[Promise]) -> Vec<JudgedPromise> {
         detect: None,
         rto: Rto::Masked,
         recover: None,
-        restarted: crate::measure::Restarted::NothingExited,
+        restarted: Restarted::NothingExited,
         rpo: None,
         duplicates: None,
         resolution: None,
     };
     let judged = judge_promises(promises, &nothing);
-    judged.into_iter().map(|promise| JudgedPromise { kept: None, measured: None, note: None, ..promise }).collect()
+    judged
+        .into_iter()
+        .map(|promise| JudgedPromise { kept: None, measured: None, note: None, ..promise })
+        .collect()
 }
 
 /// Judges a failure.
@@ -82,7 +87,7 @@ pub(super) fn judge(found: &Found<'_>) -> FailureReport {
         let reason = Some(format!("this host cannot apply the fault: {detail}"));
         return FailureReport { cleanup: found.cleanup, reason, ..base };
     }
-    let (exercise, vacuous) = course.exercise(failure);
+    let (exercise, vacuous) = course.exercise(failure, || left_traces(found));
     let execution = if found.stop.is_some() { Execution::Error } else { Execution::Ok };
     let whole = if found.stop.is_none() { course.opened } else { None };
     let Some(opened) = whole else {
@@ -112,6 +117,20 @@ pub(super) fn judge(found: &Found<'_>) -> FailureReport {
     }
 }
 
+/// True when an event names a victim while the fault lasted, or an answer of the window was not good: what the
+/// kernel refuses or drops for us is not counted by anybody, and shows only in what it does to others.
+fn left_traces(found: &Found<'_>) -> bool {
+    let Found { subject, history, events, course, .. } = *found;
+    let Some(opened) = course.opened else { return false };
+    let window = Window { opened, closed: course.closed };
+    let detected = detect(events, &course.victims, opened);
+    detected.is_some_and(|after| opened.saturating_add(after) < window.closed)
+        || (0..subject.loads.len()).any(|load| {
+            let (_, records) = trace(subject, history, course, load);
+            split(&records, window, Duration::ZERO).all().any(|record| record.class != Class::Good)
+        })
+}
+
 fn reason(verdict: Verdict, promises: &[JudgedPromise], course: &Course) -> Option<String> {
     match verdict {
         Verdict::Broken => {
@@ -124,7 +143,7 @@ fn reason(verdict: Verdict, promises: &[JudgedPromise], course: &Course) -> Opti
                 return Some("nothing is promised".to_owned());
             };
             let unread = match &course.seen {
-                Some(Err(error)) if open.load_free() => format!(": {error}"),
+                Some(Err(error)) if needs_read_back(open) => format!(": {error}"),
                 _ => String::new(),
             };
             let note = open.note.as_deref().unwrap_or("not observed");
@@ -134,12 +153,9 @@ fn reason(verdict: Verdict, promises: &[JudgedPromise], course: &Course) -> Opti
     }
 }
 
-impl JudgedPromise {
-    /// A promise that a read-back decides.
-    fn load_free(&self) -> bool {
-        use seaworthy_spec::plan::Word;
-        matches!(self.word, Word::Rpo | Word::Duplicates)
-    }
+/// A promise that a read-back decides.
+fn needs_read_back(promise: &JudgedPromise) -> bool {
+    matches!(promise.word, Word::Rpo | Word::Duplicates)
 }
 
 fn recovered_by(failure: &FailurePlan, course: &Course, measured: &Measurements) -> Option<RecoveredBy> {
@@ -173,7 +189,7 @@ pub(super) fn count_writes(
         let (first, records) = trace(subject, history, course, load);
         Writes::count(&records, first, span, seen.map(|seen| seen[load].as_slice()))
     };
-    let writes = |(load, plan): (usize, &seaworthy_spec::plan::LoadPlan)| (!plan.read_back.is_empty()).then(|| count(load));
+    let writes = |(load, plan): (usize, &LoadPlan)| (!plan.read_back.is_empty()).then(|| count(load));
     subject.loads.iter().enumerate().map(writes).collect()
 }
 
@@ -193,7 +209,8 @@ fn measure(found: &Found<'_>, opened: u64) -> Measurements {
         })
         .collect();
     let resolution = resolution(subject, failure, &splits);
-    let effects: Vec<&Effects> = writes.iter().flatten().filter_map(|writes| writes.effects.as_ref()).collect();
+    let effects: Vec<&Effects> =
+        writes.iter().flatten().filter_map(|writes| writes.effects.as_ref()).collect();
     let was_read = seen.is_some() && !effects.is_empty();
     Measurements {
         detect: detect(events, &course.victims, opened),
@@ -230,19 +247,15 @@ fn promises_of(failure: &FailurePlan, load: usize) -> impl Iterator<Item = &Prom
 fn measure_rto(found: &Found<'_>, window: Window, traces: &[Vec<Record>], splits: &[Split]) -> Rto {
     let failure = found.failure;
     let promised = promised_loads(found.subject, failure);
-    let first = promised
-        .iter()
-        .filter_map(|load| first_bad(splits[*load].all(), promises_of(failure, *load)))
-        .min();
+    let first =
+        promised.iter().filter_map(|load| first_bad(splits[*load].all(), promises_of(failure, *load))).min();
     let loads: Vec<(&[Record], Vec<&Promise>)> = promised
         .iter()
         .map(|load| (traces[*load].as_slice(), promises_of(failure, *load).collect()))
         .collect();
     // What begins less than a stretch before a held fault ends may owe its luck to the end of the fault.
-    let latest = match is_point(&failure.faults) {
-        true => window.closed,
-        false => window.closed.saturating_sub(nanos(STRETCH_MIN)),
-    };
+    let margin = if is_point(&failure.faults) { 0 } else { nanos(STRETCH_MIN) };
+    let latest = window.closed.saturating_sub(margin);
     rto(first, &loads, latest)
 }
 

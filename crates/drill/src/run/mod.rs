@@ -68,13 +68,15 @@ pub async fn drill_subject<N: Node>(
     let mut session = match start(subject, node, &ids, options).await {
         Ok(parts) => Session::new(parts, progress, interrupt),
         Err(error) => {
-            report.failures = subject.failures.iter().map(|failure| judge::not_run(failure, &error)).collect();
+            report.failures =
+                subject.failures.iter().map(|failure| judge::not_run(failure, &error)).collect();
             report.error = Some(error);
             return report;
         }
     };
     for (index, failure) in subject.failures.iter().enumerate() {
-        session.position = Position { failure: failure.id.clone(), number: index + 1, of: subject.failures.len() };
+        session.position =
+            Position { failure: failure.id.clone(), number: index + 1, of: subject.failures.len() };
         report.failures.push(failure::drill_failure(&mut session, failure, options).await);
     }
     report.interrupted = interrupt.is_raised();

@@ -70,7 +70,11 @@ pub(super) struct Session<'a, N> {
 }
 
 impl<'a, N: Node> Session<'a, N> {
-    pub(super) fn new(parts: SessionParts<'a, N>, progress: &'a dyn Progress, interrupt: &'a Interrupt) -> Self {
+    pub(super) fn new(
+        parts: SessionParts<'a, N>,
+        progress: &'a dyn Progress,
+        interrupt: &'a Interrupt,
+    ) -> Self {
         let SessionParts { subject, node, ids, loads, since } = parts;
         Self {
             subject,
@@ -156,7 +160,8 @@ impl<'a, N: Node> Session<'a, N> {
             Ok(page) => {
                 self.silent_since = None;
                 self.since = page.next;
-                let restarted = page.events.iter().any(|event| matches!(event.kind, EventKind::NodeStarted { .. }));
+                let restarted =
+                    page.events.iter().any(|event| matches!(event.kind, EventKind::NodeStarted { .. }));
                 self.events.extend(page.events);
                 if restarted {
                     return Err(Stop::Error("the node was started again in the middle".to_owned()));

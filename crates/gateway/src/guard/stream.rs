@@ -221,3 +221,90 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// Writes pieces with a pause between them; returns what was shown, until the stream ends or falls silent.
+    async fn shown(pieces: &[&[u8]], pause: Duration, read_size: usize) -> (Vec<u8>, Rc<Signals>) {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let signals = Rc::new(Signals::default());
+        let mut guarded = GuardedStream::new(server, Rc::clone(&signals));
+        let send = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::time::sleep(pause).await;
+            }
+            // Silence, not the end: the client is still there.
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        };
+        let receive = async {
+            let (mut all, mut buffer) = (Vec::new(), vec![0; read_size]);
+            while let Ok(Ok(length)) = tokio::time::timeout(Duration::from_secs(60), guarded.read(&mut buffer)).await {
+                all.extend_from_slice(&buffer[..length]);
+            }
+            all
+        };
+        let all = tokio::select! {
+            all = receive => all,
+            () = send => panic!("the reader never fell silent"),
+        };
+        (all, signals)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn good_bytes_come_through_however_they_are_cut() {
+        let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+        let all = [GET, post, GET].concat();
+        for (piece, read_size) in [(all.len(), 8192), (all.len(), 3), (1, 8192), (1, 1), (7, 5), (40, 16)] {
+            let pieces: Vec<&[u8]> = all.chunks(piece).collect();
+            let (seen, signals) = shown(&pieces, Duration::from_millis(1), read_size).await;
+            assert_eq!(seen, all, "pieces of {piece}, reads of {read_size}");
+            assert_eq!((signals.violation(), signals.take_received()), (None, all.len() as u64));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_head_is_replaced_and_nothing_follows() {
+        let bad = b"GET / HTTP/1.1\nHost: a\r\n\r\n";
+        for pieces in [vec![[GET, bad, GET].concat()], vec![GET.to_vec(), bad.to_vec(), GET.to_vec()]] {
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let (seen, signals) = shown(&pieces, Duration::from_millis(1), 8192).await;
+            assert_eq!(seen, [GET, REJECTED_HEAD].concat());
+            assert_eq!(signals.violation(), Some(Violation::BareLf));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_must_not_trickle() {
+        let pieces: Vec<&[u8]> = GET.chunks(1).collect();
+        let (seen, signals) = shown(&pieces, Duration::from_secs(1), 8192).await;
+        assert_eq!((seen.as_slice(), signals.violation()), (REJECTED_HEAD, Some(Violation::HeadTimeout)));
+        let (seen, signals) = shown(&pieces, Duration::from_millis(300), 8192).await;
+        assert_eq!((seen.as_slice(), signals.violation()), (GET, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_a_head_begins_with_its_first_byte() {
+        let pieces: Vec<&[u8]> = GET.chunks(14).collect();
+        let twice = [pieces.as_slice(), pieces.as_slice()].concat();
+        let (seen, signals) = shown(&twice, Duration::from_secs(6), 8192).await;
+        assert_eq!((seen, signals.violation()), ([GET, GET].concat(), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_chunk_is_an_error_behind_the_good_ones() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let mut guarded = GuardedStream::new(server, Rc::default());
+        client.write_all(&[head.as_slice(), b"zz\r\n"].concat()).await.unwrap();
+        let mut all = Vec::new();
+        let error = guarded.read_to_end(&mut all).await.unwrap_err();
+        assert_eq!((all.as_slice(), error.kind()), (head.as_slice(), io::ErrorKind::InvalidData));
+    }
+}

@@ -20,7 +20,10 @@
 //! hedges' share allows, else the stall rule sends it again after `max(200, 8 × 20)` = 200 ms.
 
 mod attempt;
+mod ending;
+mod sending;
 mod sets;
+mod timers;
 mod vocabulary;
 
 pub use vocabulary::{
@@ -31,10 +34,11 @@ pub use vocabulary::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::{NoPermit, Permit, Pick, Pool};
+use crate::pool::{Permit, Pool};
 use crate::rng::Rng;
 use crate::time::Time;
 use attempt::Attempt;
+use ending::Close;
 use sets::{Ids, Tried};
 
 /// What a client is told when we have no better idea of when to come back.
@@ -156,7 +160,7 @@ impl Call {
                 let resend = self.resend.map(|resend| resend.at);
                 attempts.chain(self.hedge_at).chain(resend).chain([self.deadline]).min()
             }
-            Phase::Parked { until, turn } => Some(turn.unwrap_or(until)),
+            Phase::Parked { until, turn } => Some(turn.map_or(until, |turn| turn.min(self.deadline))),
             Phase::New | Phase::Committed(_) | Phase::Done => None,
         }
     }
@@ -207,6 +211,9 @@ impl Call {
         class: Class,
         retry_after: Option<Duration>,
     ) {
+        if self.phase != Phase::Running {
+            return;
+        }
         let Some(permit) = self.permit_mut(id) else { return };
         context.pool.on_head(context.now, context.rng, permit, class);
         self.maybe_executed = true;
@@ -218,7 +225,10 @@ impl Call {
         let again = match class {
             Class::Answered | Class::Degraded => return self.commit(context, id, class),
             // A 500 is worth another try only where others do better; anything else would hammer a bug.
-            Class::Error => context.pool.has_well(context.now, self.tried().as_slice()),
+            Class::Error => {
+                let other_waits = self.waiting_where(|_| true).any(|other| other != id);
+                other_waits || context.pool.has_well(context.now, self.tried().as_slice())
+            }
             Class::Throttled => retry_after.is_some(),
             Class::BadGateway | Class::Unavailable => true,
         };
@@ -229,10 +239,10 @@ impl Call {
     }
 
     fn on_failed(&mut self, context: &mut Context<'_>, id: AttemptId, proof: Proof, cause: Cause) {
-        let endpoint = match self.permit_mut(id) {
-            Some(permit) => permit.endpoint,
-            None => return,
-        };
+        if self.phase != Phase::Running {
+            return;
+        }
+        let Some(endpoint) = self.permit_mut(id).map(|permit| permit.endpoint) else { return };
         if cause == Cause::RequestBody {
             self.close(context, id, Ended::Failed(proof, cause), Close::Cancelled);
             self.maybe_executed |= proof == Proof::HeadSent || proof == Proof::BodySent;
@@ -266,294 +276,9 @@ impl Call {
         let Phase::Committed(id) = self.phase else { return };
         self.phase = Phase::Done;
         if let Some(permit) = self.attempts[usize::from(id)].permit.take() {
-            context.pool.release(context.now, permit, broken);
+            context.pool.on_body_end(context.now, &permit, broken);
+            context.pool.release(permit);
         }
-    }
-
-    fn on_timer(&mut self, context: &mut Context<'_>) {
-        match self.phase {
-            Phase::Running if context.now >= self.deadline => {
-                self.fail(context, FailureKind::TotalTimeout, None);
-            }
-            Phase::Running => {
-                self.time_out_attempts(context);
-                self.give_up_stalled(context);
-                self.hedge(context);
-                self.resend_when_due(context);
-            }
-            Phase::Parked { until, turn } => self.look_again(context, until, turn),
-            Phase::New | Phase::Committed(_) | Phase::Done => {}
-        }
-    }
-
-    fn time_out_attempts(&mut self, context: &mut Context<'_>) {
-        for id in self.waiting_where(|attempt| context.now >= attempt.timeout_at) {
-            if self.permit_mut(id).is_none() {
-                continue;
-            }
-            context.steps.push(Step::Cancel { attempt: id });
-            self.close(context, id, Ended::TimedOut, Close::Failed { refused: false });
-            self.maybe_executed = true;
-            let again = self.resendable();
-            let kind = FailureKind::AttemptTimeout;
-            self.after(context, Trouble { kind, free: false, again, pause: None, answer: None });
-        }
-    }
-
-    fn give_up_stalled(&mut self, context: &mut Context<'_>) {
-        let due = self.waiting_where(|attempt| attempt.stall_check_at.is_some_and(|at| context.now >= at));
-        for id in due {
-            let attempt = &mut self.attempts[usize::from(id)];
-            attempt.schedule_next_stall_check(context.now);
-            let Some(permit) = &attempt.permit else { continue };
-            let stalled = context.pool.check_stall(context.now, permit);
-            // What cannot be sent again had better go on waiting: the endpoint may still wake up.
-            let can_move = self.resendable() && self.config.retry && self.has_attempt_left();
-            if !stalled || !can_move {
-                continue;
-            }
-            context.steps.push(Step::Cancel { attempt: id });
-            self.close(context, id, Ended::Stalled, Close::Cancelled);
-            self.maybe_executed = true;
-            let kind = FailureKind::AttemptTimeout;
-            self.after(context, Trouble { kind, free: false, again: true, pause: None, answer: None });
-        }
-    }
-
-    fn hedge(&mut self, context: &mut Context<'_>) {
-        if self.phase != Phase::Running || self.hedge_at.is_none_or(|at| context.now < at) {
-            return;
-        }
-        self.hedge_at = None;
-        let readmission = self.attempts.iter().any(attempt::Attempt::is_readmission);
-        let fits = self.fits(context, Duration::ZERO);
-        let waiting = self.waiting_where(|_| true).count() == 1;
-        if !waiting
-            || !fits
-            || !self.has_attempt_left()
-            || !context.pool.has_fresh(context.now, self.tried().as_slice())
-        {
-            return;
-        }
-        // A re-admission request is always hedged: trying a bad endpoint is our idea, not the client's.
-        let paid = context.pool.budget.try_hedge(context.now);
-        if paid || readmission {
-            self.begin(context, AttemptKind::Hedge, paid);
-        }
-    }
-
-    fn resend_when_due(&mut self, context: &mut Context<'_>) {
-        let Some(resend) = self.resend.filter(|resend| context.now >= resend.at) else { return };
-        if self.phase == Phase::Running {
-            self.resend = None;
-            self.begin(context, AttemptKind::Retry, resend.budgeted);
-        }
-    }
-
-    /// A parked call was woken, its turn has come, or its time is up.
-    fn look_again(&mut self, context: &mut Context<'_>, until: Time, turn: Option<Time>) {
-        let open = context.pool.parking.is_open();
-        if context.now >= until && !open {
-            return self.fail(context, FailureKind::NoEndpoint, Some(RETRY_AFTER_DEFAULT));
-        }
-        let turn = open.then(|| turn.unwrap_or_else(|| context.pool.parking.next_turn(context.now)));
-        if turn.is_none_or(|turn| context.now < turn.min(self.deadline)) {
-            self.phase = Phase::Parked { until: self.parked_until(context), turn };
-            return;
-        }
-        context.pool.parking.unpark();
-        self.phase = Phase::Running;
-        if context.now >= self.deadline {
-            return self.fail(context, FailureKind::NoEndpoint, Some(RETRY_AFTER_DEFAULT));
-        }
-        let kind = if self.attempts.is_empty() { AttemptKind::First } else { AttemptKind::Retry };
-        self.begin(context, kind, false);
-    }
-
-    /// The one decision about an attempt that went wrong.
-    fn after(&mut self, context: &mut Context<'_>, trouble: Trouble) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let answering = trouble.answer.map(|(id, _)| id);
-        let waiting = self.waiting_where(|_| true).any(|id| Some(id) != answering);
-        let other_under_way = waiting || self.resend.is_some();
-        // A bad answer is passed on at once when it may not be sent again: the other attempt is the same request.
-        if other_under_way && (trouble.answer.is_none() || trouble.again) {
-            self.drop_answer(context, &trouble);
-            return;
-        }
-        if trouble.again && self.config.retry && self.schedule(context, &trouble) {
-            return;
-        }
-        match trouble.answer {
-            Some((id, class)) => self.commit(context, id, class),
-            None => self.fail(context, trouble.kind, None),
-        }
-    }
-
-    /// Decides a resend and pays for it; false when it is not to be.
-    fn schedule(&mut self, context: &mut Context<'_>, trouble: &Trouble) -> bool {
-        let room = if trouble.free {
-            self.attempts.len() < usize::from(MAX_ATTEMPTS)
-        } else {
-            self.has_attempt_left()
-        };
-        if !room {
-            return false;
-        }
-        let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
-        let retry_index =
-            u32::from(self.trail.iter().filter(|trace| trace.kind == AttemptKind::Retry).count() as u8);
-        let backoff =
-            if fresh { Duration::ZERO } else { self.config.backoff.delay(context.rng, retry_index) };
-        let wait = backoff.max(trouble.pause.unwrap_or(Duration::ZERO));
-        if !self.fits(context, wait) {
-            return false;
-        }
-        let budgeted = !trouble.free;
-        if budgeted && !context.pool.budget.try_retry(context.now) {
-            return false;
-        }
-        self.free += u8::from(trouble.free);
-        self.drop_answer(context, trouble);
-        if wait.is_zero() {
-            self.begin(context, AttemptKind::Retry, budgeted);
-        } else {
-            self.resend = Some(Resend { at: context.now.after(wait), budgeted });
-        }
-        true
-    }
-
-    fn drop_answer(&mut self, context: &mut Context<'_>, trouble: &Trouble) {
-        if let Some((id, class)) = trouble.answer {
-            context.steps.push(Step::Cancel { attempt: id });
-            self.close(context, id, Ended::Rejected(class), Close::Answered);
-        }
-    }
-
-    /// Begins an attempt, or parks, or gives up.
-    fn begin(&mut self, context: &mut Context<'_>, kind: AttemptKind, budgeted: bool) {
-        let tried = self.tried();
-        let pick = Pick {
-            lane: self.lane,
-            kind,
-            tried: tried.as_slice(),
-            resendable: self.resendable() && self.config.retry,
-        };
-        match context.pool.pick(context.now, context.rng, &pick) {
-            Ok(mut permit) => {
-                permit.budgeted = budgeted;
-                self.open(context, kind, permit);
-            }
-            Err(refusal) => {
-                if budgeted {
-                    context.pool.budget.release();
-                }
-                self.on_no_permit(context, refusal);
-            }
-        }
-    }
-
-    fn on_no_permit(&mut self, context: &mut Context<'_>, refusal: NoPermit) {
-        if self.waiting_where(|_| true).next().is_some() || self.resend.is_some() {
-            return;
-        }
-        match refusal {
-            NoPermit::BreakerOpen { retry_after } => {
-                self.fail(context, FailureKind::BreakerOpen, Some(retry_after));
-            }
-            NoPermit::NoEndpoint if self.may_park() && context.pool.parking.try_park(context.now) => {
-                self.phase = Phase::Parked { until: self.parked_until(context), turn: None };
-            }
-            NoPermit::NoEndpoint => self.fail(context, FailureKind::NoEndpoint, Some(RETRY_AFTER_DEFAULT)),
-        }
-    }
-
-    fn open(&mut self, context: &mut Context<'_>, kind: AttemptKind, permit: Permit) {
-        let id = self.attempts.len() as AttemptId;
-        let endpoint = permit.endpoint;
-        if kind == AttemptKind::First {
-            self.hedge_at = self.hedge_time(context, &permit);
-        }
-        let timeout_at = context.now.after(self.config.attempt_timeout);
-        let stall_interval = context.pool.stall_check_interval();
-        self.attempts.push(Attempt::new(permit, context.now, timeout_at, stall_interval));
-        self.trail.push(Trace { endpoint, kind, started: context.now, ended: None });
-        context.steps.push(Step::Attempt { attempt: id, endpoint, kind });
-    }
-
-    fn hedge_time(&self, context: &mut Context<'_>, permit: &Permit) -> Option<Time> {
-        if !self.resendable() {
-            return None;
-        }
-        let percentile = self.config.hedge_percentile;
-        let observed = percentile.and_then(|q| context.pool.hedge_delay(context.now, self.lane, q));
-        // A re-admission request is hedged even while the lane is too quiet to know its percentiles.
-        let delay = observed
-            .or((permit.readmission && percentile.is_some()).then_some(self.config.min_hedge_delay))?;
-        Some(context.now.after(delay.max(self.config.min_hedge_delay)))
-    }
-
-    fn commit(&mut self, context: &mut Context<'_>, id: AttemptId, class: Class) {
-        self.phase = Phase::Committed(id);
-        for other in self.waiting_where(|_| true) {
-            if other != id {
-                context.steps.push(Step::Cancel { attempt: other });
-                self.close(context, other, Ended::Cancelled, Close::Cancelled);
-            }
-        }
-        self.abandon_resend(context);
-        self.trail[usize::from(id)].ended = Some((context.now, Ended::Committed(class)));
-        context.steps.push(Step::Commit { attempt: id });
-    }
-
-    fn fail(&mut self, context: &mut Context<'_>, kind: FailureKind, retry_after: Option<Duration>) {
-        let running_out = kind == FailureKind::TotalTimeout;
-        self.maybe_executed |= running_out && self.waiting_where(|_| true).next().is_some();
-        self.finish(context, if running_out { Ended::TimedOut } else { Ended::Cancelled });
-        let outcome_unknown = self.maybe_executed && self.safety != Safety::Safe;
-        context.steps.push(Step::Fail(Failure { kind, retry_after, outcome_unknown }));
-    }
-
-    /// Ends everything that is still open.
-    fn finish(&mut self, context: &mut Context<'_>, how: Ended) {
-        for id in self.waiting_where(|_| true) {
-            context.steps.push(Step::Cancel { attempt: id });
-            self.close(context, id, how, Close::Cancelled);
-        }
-        if let Phase::Committed(id) = self.phase
-            && let Some(permit) = self.attempts[usize::from(id)].permit.take()
-        {
-            context.pool.release(context.now, permit, false);
-        }
-        if self.is_parked() {
-            context.pool.parking.unpark();
-        }
-        self.abandon_resend(context);
-        self.phase = Phase::Done;
-    }
-
-    fn abandon_resend(&mut self, context: &mut Context<'_>) {
-        if let Some(resend) = self.resend.take()
-            && resend.budgeted
-        {
-            context.pool.budget.release();
-        }
-        self.hedge_at = None;
-    }
-
-    fn close(&mut self, context: &mut Context<'_>, id: AttemptId, ended: Ended, how: Close) {
-        let Some(mut permit) = self.attempts[usize::from(id)].permit.take() else { return };
-        match how {
-            Close::Failed { refused } => {
-                context.pool.on_failed(context.now, context.rng, &mut permit, refused);
-            }
-            Close::Cancelled => context.pool.on_cancelled(context.now, context.rng, &mut permit),
-            Close::Answered => {}
-        }
-        context.pool.release(context.now, permit, false);
-        self.trail[usize::from(id)].ended = Some((context.now, ended));
     }
 
     fn permit_mut(&mut self, id: AttemptId) -> Option<&mut Permit> {
@@ -581,8 +306,12 @@ impl Call {
     }
 
     fn has_attempt_left(&self) -> bool {
-        let limit = u16::from(self.config.max_attempts) + u16::from(self.free);
-        (self.attempts.len() as u16) < limit.min(u16::from(MAX_ATTEMPTS))
+        self.attempts.len() < usize::from(self.attempts_allowed())
+    }
+
+    /// What was begun for free does not count.
+    fn attempts_allowed(&self) -> u8 {
+        self.config.max_attempts.saturating_add(self.free).min(MAX_ATTEMPTS)
     }
 
     /// No attempt starts that cannot finish before the deadline.
@@ -594,12 +323,4 @@ impl Call {
     fn parked_until(&self, context: &Context<'_>) -> Time {
         context.pool.parking.gives_up_at().map_or(self.deadline, |at| at.min(self.deadline))
     }
-}
-
-/// How an attempt is taken off the pool's books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Close {
-    Failed { refused: bool },
-    Cancelled,
-    Answered,
 }

@@ -75,6 +75,11 @@ impl Class {
         }
     }
 
+    /// An answer as the service meant it.
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Self::Answered | Self::Degraded)
+    }
+
     /// Counts against the endpoint.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Error | Self::BadGateway | Self::Unavailable)

@@ -10,6 +10,12 @@ use crate::pool::{Guard, PoolConfig, entry_words};
 use crate::rng::Rng;
 use crate::time::Time;
 
+/// For this long an endpoint on its way back is left to requests that can be hedged; then any request may try it, because
+/// where nothing can be hedged it would otherwise never come back.
+const READMISSION_PATIENCE: Duration = Duration::from_secs(5);
+/// Traffic that keeps seeing the same trouble says so this often.
+const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
+
 /// Names an endpoint within its pool; never reused, so a restarted process is a new identity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub u32);
@@ -79,6 +85,10 @@ pub(super) struct Endpoint {
     pub(super) waiting: u32,
     pub(super) last_byte: Time,
     pub(super) refused_until: Option<Time>,
+    ready_since: Time,
+    /// Probes took it out and let it in again since it was ejected: its process does not hang any more.
+    recovered: bool,
+    quiet_until: Time,
     unready_reason: &'static str,
     ejected_reason: &'static str,
     latency: Vec<Ewma>,
@@ -100,6 +110,9 @@ impl Endpoint {
             waiting: 0,
             last_byte: now,
             refused_until: None,
+            ready_since: now,
+            recovered: false,
+            quiet_until: now,
             unready_reason: "no probe has passed yet",
             ejected_reason: "",
             latency: vec![Ewma::default(); config.lanes.max(1)],
@@ -107,7 +120,11 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn set_ready(&mut self, ready: bool, reason: &'static str) {
+    pub(super) fn set_ready(&mut self, now: Time, ready: bool, reason: &'static str) {
+        if ready && !self.ready {
+            self.ready_since = now;
+            self.recovered = self.is_out();
+        }
         self.ready = ready;
         self.unready_reason = reason;
         self.refused_until = None;
@@ -177,27 +194,59 @@ impl Endpoint {
         self.latency(lane, now).unwrap_or(unknown) * f64::from(self.in_flight + 1)
     }
 
-    /// Takes the re-admission place, if there is one and probes agree.
-    pub(super) fn try_readmission(&mut self, now: Time) -> bool {
+    /// Takes the re-admission place, if there is one and probes agree. `hedgeable`: the request can be hedged.
+    pub(super) fn try_readmission(&mut self, now: Time, hedgeable: bool) -> bool {
         let reachable = self.ready && self.refused_until.is_none_or(|until| now >= until);
         match &mut self.state {
-            State::Ejection(ejection) if reachable => ejection.try_readmission(),
+            State::Ejection(ejection) if reachable => {
+                let since = ejection.readmitting_since().max(self.ready_since);
+                let patient = now.saturating_since(since) < READMISSION_PATIENCE;
+                (hedgeable || !patient) && ejection.try_readmission()
+            }
             _ => false,
         }
     }
 
-    /// A permit, or when to try again (breaker).
-    pub(super) fn admit(&mut self, now: Time, rng: &mut Rng, lane: usize) -> Result<Permit, Duration> {
-        let (generation, readmission, breaker) = match &mut self.state {
-            State::Ejection(ejection) => {
-                let readmission = matches!(ejection.state(), EjectionState::Readmitting { trying: true, .. });
-                (ejection.generation(), readmission, None)
-            }
+    /// The last resort: ends a stall's ejection before its time if probes say that the process no longer hangs.
+    pub(super) fn begin_readmission_early(&mut self, now: Time) -> bool {
+        let recovered = self.ready && self.recovered && self.is_stalled_out();
+        match &mut self.state {
+            State::Ejection(ejection) if recovered => ejection.begin_readmission(now),
+            _ => false,
+        }
+    }
+
+    /// Whether a suspicion is worth telling: not when the last one was told a moment ago.
+    pub(super) fn may_suspect(&mut self, now: Time) -> bool {
+        let told_long_ago = now >= self.quiet_until;
+        if told_long_ago {
+            self.quiet_until = now.after(SUSPICION_PAUSE);
+        }
+        told_long_ago
+    }
+
+    /// A relapse that the pool could not afford to obey.
+    pub(super) fn spare(&mut self) {
+        if let State::Ejection(ejection) = &mut self.state {
+            ejection.spare();
+        }
+    }
+
+    /// A permit, or when to try again (breaker). `readmission`: for the re-admission place that was just taken.
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        rng: &mut Rng,
+        lane: usize,
+        readmission: bool,
+    ) -> Result<Permit, Duration> {
+        let (generation, breaker) = match &mut self.state {
+            State::Ejection(ejection) => (ejection.generation(), None),
             State::Breaker(breaker) => {
                 let permit = breaker.admit(now, rng).map_err(|rejected| rejected.retry_after())?;
-                (permit.generation(), false, Some(permit))
+                (permit.generation(), Some(permit))
             }
-            State::Off => (0, false, None),
+            State::Off => (0, None),
         };
         self.in_flight += 1;
         self.waiting += 1;
@@ -225,7 +274,7 @@ impl Endpoint {
         self.last_byte = now;
         self.no_longer_waiting(permit);
         let failed = answer.class.is_failure() || answer.too_slow;
-        if !answer.class.is_failure() {
+        if !answer.class.is_failure() && answer.class != Class::Throttled {
             self.sample(permit.lane, now, elapsed);
         }
         let outcome = match answer.class {
@@ -234,14 +283,12 @@ impl Endpoint {
             _ => breaker::Outcome::Success { elapsed },
         };
         self.complete_breaker(now, rng, permit, outcome);
-        match (&mut self.state, &config.guard) {
-            (State::Ejection(ejection), Guard::Ejection(config)) if failed => {
-                ejection.on_failure(permit.generation, config)
-            }
-            (State::Ejection(ejection), Guard::Ejection(config)) => {
-                ejection.on_success(now, permit.generation, config)
-            }
-            _ => Verdict::Keep,
+        let Some((ejection, config)) = self.judge(permit, config) else { return Verdict::Keep };
+        match answer.class {
+            _ if failed => ejection.on_failure(permit.generation, config),
+            // 429 is neither good nor bad; but a trial has to end somehow.
+            Class::Throttled => ejection.on_inconclusive(permit.generation),
+            _ => ejection.on_success(now, permit.generation, config),
         }
     }
 
@@ -256,35 +303,49 @@ impl Endpoint {
         self.no_longer_waiting(permit);
         self.censored_sample(permit.lane, now, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Failure { elapsed });
-        match (&mut self.state, &config.guard) {
-            (State::Ejection(ejection), Guard::Ejection(config)) => {
-                ejection.on_failure(permit.generation, config)
-            }
-            _ => Verdict::Keep,
+        match self.judge(permit, config) {
+            Some((ejection, config)) => ejection.on_failure(permit.generation, config),
+            None => Verdict::Keep,
         }
     }
 
-    pub(super) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit) {
+    /// Dropped before its head; `overtaken` when another attempt of the same call was faster.
+    pub(super) fn on_cancelled(
+        &mut self,
+        now: Time,
+        rng: &mut Rng,
+        permit: &mut Permit,
+        overtaken: bool,
+    ) -> Verdict {
         if !permit.waiting {
-            return;
+            return Verdict::Keep;
         }
         let elapsed = now.saturating_since(permit.started);
         self.no_longer_waiting(permit);
         self.censored_sample(permit.lane, now, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });
-        if let State::Ejection(ejection) = &mut self.state {
-            ejection.on_cancelled(permit.generation);
+        match &mut self.state {
+            State::Ejection(ejection) if permit.readmission && overtaken => {
+                ejection.on_inconclusive(permit.generation)
+            }
+            State::Ejection(ejection) if permit.readmission => {
+                ejection.on_cancelled(permit.generation);
+                Verdict::Keep
+            }
+            _ => Verdict::Keep,
         }
     }
 
-    /// The attempt is over; a committed body that broke off is one more failure.
-    pub(super) fn release(&mut self, permit: &Permit, broken: bool, config: &PoolConfig) -> Verdict {
+    /// The attempt is over.
+    pub(super) fn release(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        match (&mut self.state, &config.guard) {
-            (State::Ejection(ejection), Guard::Ejection(config)) if broken => {
-                ejection.on_failure(permit.generation, config)
-            }
-            _ => Verdict::Keep,
+    }
+
+    /// The committed body of the attempt ended, well or broken.
+    pub(super) fn on_body_end(&mut self, permit: &Permit, broken: bool, config: &PoolConfig) -> Verdict {
+        match self.judge(permit, config) {
+            Some((ejection, config)) => ejection.on_body_end(permit.generation, broken, config),
+            None => Verdict::Keep,
         }
     }
 
@@ -296,6 +357,7 @@ impl Endpoint {
     ) -> Option<Duration> {
         let State::Ejection(ejection) = &mut self.state else { return None };
         self.ejected_reason = reason.as_str();
+        self.recovered = false;
         Some(ejection.eject(now, reason, config))
     }
 
@@ -334,6 +396,19 @@ impl Endpoint {
                 state => Entry::Breaker(breaker_state(state), "the circuit breaker opened"),
             },
         }
+    }
+
+    /// Who judges the outcome of this attempt. What panic lets through to an endpoint on trial is no trial.
+    fn judge<'a>(
+        &'a mut self,
+        permit: &Permit,
+        config: &'a PoolConfig,
+    ) -> Option<(&'a mut Ejection, &'a EjectionConfig)> {
+        let (State::Ejection(ejection), Guard::Ejection(config)) = (&mut self.state, &config.guard) else {
+            return None;
+        };
+        let on_trial = matches!(ejection.state(), EjectionState::Readmitting { .. });
+        (permit.readmission || !on_trial).then_some((ejection, config))
     }
 
     fn no_longer_waiting(&mut self, permit: &mut Permit) {

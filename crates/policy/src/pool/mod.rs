@@ -11,21 +11,26 @@
 //!
 //! **Stall rule.** A hung endpoint gives no failures to count. But an endpoint with three or more attempts that wait,
 //! of which one has waited longer than `max(200 ms, 8 × its lane's p99)`, and no byte from it in that time, is
-//! out at once. Calls ask for this check themselves when their attempt has waited long enough ([`Pool::check_stall`]), so
-//! that the pool keeps no list of attempts.
+//! out at once. Calls ask for this check themselves when their attempt has waited long enough (`Pool::check_stall`), so
+//! that the pool keeps no list of attempts. The p99 is that of the peers: what an endpoint that is out answers late does
+//! not count, or one slow endpoint would blind the rule for the next.
 //!
 //! **Limits.** At most `max(1, ⌊(n−1)/2⌋)` endpoints are out at once, or exactly one whole zone while another one serves;
 //! never the last one. When fewer than half of the endpoints are available, ejections other than stalls are ignored
-//! ("panic"): bad answers beat none.
+//! ("panic"): bad answers beat none. When nothing at all is left, an endpoint that stalled is tried before its time, but
+//! only if its probes failed and passed again since: a process that answers probes as it did while it hung proves nothing.
 //!
 //! **Rejected.** A list of attempts per endpoint with a timer in the pool: it would have to reach into other requests' tasks
 //! to cancel them. Atomics in place of one mutex: no bench has asked for them.
 
+mod choice;
 mod config;
 mod endpoint;
 mod lane;
+mod outcome;
 mod parking;
 
+pub(crate) use choice::Pick;
 pub use config::{Guard, ParkingConfig, PoolConfig};
 pub use endpoint::{EndpointKey, EndpointView, Permit};
 
@@ -34,11 +39,8 @@ pub use crate::ejection::{EjectReason, EjectionConfig};
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::call::{AttemptKind, Class};
-use crate::ejection::Verdict;
-use crate::rng::Rng;
 use crate::time::Time;
-use endpoint::{Answer, Endpoint, Entry};
+use endpoint::{Endpoint, Entry};
 use lane::Lane;
 use parking::Parking;
 
@@ -84,9 +86,6 @@ pub enum PoolEvent {
 /// The most events kept between two [`Pool::take_events`]; older ones win, because they explain the rest.
 pub const MAX_EVENTS: usize = 1024;
 
-/// A refused connection keeps an endpoint out for this long, unless probes or traffic decide sooner.
-const REFUSED_PAUSE: Duration = Duration::from_millis(250);
-
 /// Why no endpoint could be picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPermit {
@@ -97,17 +96,6 @@ pub enum NoPermit {
         /// When to try again.
         retry_after: Duration,
     },
-}
-
-/// What is asked of [`Pool::pick`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pick<'a> {
-    pub(crate) lane: usize,
-    pub(crate) kind: AttemptKind,
-    /// Endpoints that this call tried already; avoided while there is another.
-    pub(crate) tried: &'a [EndpointKey],
-    /// The call can be sent again, so it may try an endpoint that is on its way back.
-    pub(crate) resendable: bool,
 }
 
 /// The shared state of one edge. See the module's documentation.
@@ -167,7 +155,7 @@ impl Pool {
         let ready = ready || !self.config.readiness;
         let Some(endpoint) = self.endpoint_mut(key) else { return };
         let changed = endpoint.ready != ready;
-        endpoint.set_ready(ready, reason);
+        endpoint.set_ready(now, ready, reason);
         if changed {
             self.push(if ready { PoolEvent::Up(key) } else { PoolEvent::Down(key, reason) });
         }
@@ -199,7 +187,7 @@ impl Pool {
 
     /// Forgets ejections, breaker states and spent budgets (between drills); health and latencies stay.
     pub fn reset(&mut self, now: Time) {
-        self.budget = Budget::new(self.config.budget);
+        self.budget.reset(now);
         for endpoint in &mut self.endpoints {
             endpoint.reset(now);
         }
@@ -232,125 +220,6 @@ impl Pool {
         self.parking.waiting()
     }
 
-    /// How long a fruitless wait in `lane` may take before it is suspicious; `None` while too little is known.
-    pub(crate) fn stall_limit(&mut self, now: Time, lane: usize) -> Option<Duration> {
-        let Guard::Ejection(config) = &self.config.guard else { return None };
-        let p99 = self.lanes[lane].p99(now)?;
-        Some(config.min_stall.max(p99.saturating_mul(config.stall_factor)))
-    }
-
-    /// How often a waiting attempt looks whether its endpoint stalled; `None` when the rule is off.
-    pub(crate) fn stall_check_interval(&self) -> Option<Duration> {
-        match &self.config.guard {
-            Guard::Ejection(config) => Some(config.min_stall),
-            _ => None,
-        }
-    }
-
-    /// When to hedge in `lane`: the observed quantile, if enough is known.
-    pub(crate) fn hedge_delay(&mut self, now: Time, lane: usize, quantile: f64) -> Option<Duration> {
-        self.lanes[lane].quantile(now, quantile)
-    }
-
-    /// What an attempt in `lane` usually takes (its median); zero while unknown.
-    pub(crate) fn expected(&mut self, now: Time, lane: usize) -> Duration {
-        self.lanes[lane].p50(now).unwrap_or(Duration::ZERO)
-    }
-
-    /// True when an endpoint other than `tried` would take an attempt right now.
-    pub(crate) fn has_fresh(&self, now: Time, tried: &[EndpointKey]) -> bool {
-        let panic = self.panic;
-        self.endpoints.iter().any(|endpoint| !tried.contains(&endpoint.key) && endpoint.is_open(now, panic))
-    }
-
-    /// True when an endpoint other than `tried` answers well: worth asking after a 500.
-    pub(crate) fn has_well(&self, now: Time, tried: &[EndpointKey]) -> bool {
-        self.endpoints.iter().any(|endpoint| {
-            !tried.contains(&endpoint.key) && endpoint.is_open(now, false) && endpoint.is_well()
-        })
-    }
-
-    /// Picks an endpoint and takes its permit.
-    pub(crate) fn pick(&mut self, now: Time, rng: &mut Rng, pick: &Pick<'_>) -> Result<Permit, NoPermit> {
-        let chosen = match self.readmission_candidate(now, pick) {
-            Some(index) => index,
-            None => self.choose(now, rng, pick)?,
-        };
-        let endpoint = &mut self.endpoints[chosen];
-        let permit = endpoint.admit(now, rng, pick.lane);
-        self.collect_breaker_changes();
-        permit.map_err(|retry_after| NoPermit::BreakerOpen { retry_after })
-    }
-
-    /// A response head arrived for an attempt that waited.
-    pub(crate) fn on_head(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, class: Class) {
-        let elapsed = now.saturating_since(permit.started);
-        let too_slow =
-            permit.readmission && self.stall_limit(now, permit.lane).is_some_and(|limit| elapsed > limit);
-        if !class.is_failure() && class != Class::Throttled {
-            self.lanes[permit.lane].record(now, elapsed);
-        }
-        let Some(index) = self.index(permit.endpoint) else { return };
-        let answer = Answer { class, too_slow };
-        let verdict = self.endpoints[index].on_head(now, rng, permit, answer, &self.config);
-        self.act(now, permit.endpoint, verdict);
-    }
-
-    /// An attempt failed before its head: refused, reset, timed out.
-    pub(crate) fn on_failed(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, refused: bool) {
-        let Some(index) = self.index(permit.endpoint) else { return };
-        let verdict = self.endpoints[index].on_failed(now, rng, permit, &self.config);
-        if refused {
-            // The only endpoint stays: its callers are better served by a quick retry than by none.
-            if self.endpoints.len() > 1 {
-                self.endpoints[index].refused_until = Some(now.after(REFUSED_PAUSE));
-            }
-            self.push(PoolEvent::Suspect(permit.endpoint, "connection refused"));
-        }
-        self.act(now, permit.endpoint, verdict);
-    }
-
-    /// An attempt was dropped before its head; what it waited is a censored sample.
-    pub(crate) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit) {
-        if let Some(endpoint) = self.endpoint_mut(permit.endpoint) {
-            endpoint.on_cancelled(now, rng, permit);
-        }
-        self.collect_breaker_changes();
-    }
-
-    /// The permit's attempt is over in every respect; `broken` when a committed body broke off.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit that was given back cannot be used again")]
-    pub(crate) fn release(&mut self, now: Time, permit: Permit, broken: bool) {
-        if permit.budgeted {
-            self.budget.release();
-        }
-        let key = permit.endpoint;
-        let Some(index) = self.index(key) else { return };
-        let verdict = self.endpoints[index].release(&permit, broken, &self.config);
-        self.act(now, key, verdict);
-    }
-
-    /// The stall rule for an attempt that waits since `permit.started`. True = give it up.
-    pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit) -> bool {
-        let limit = self.stall_limit(now, permit.lane);
-        let Guard::Ejection(config) = &self.config.guard else { return false };
-        let outstanding = config.stall_outstanding;
-        let Some(index) = self.index(permit.endpoint) else { return true };
-        let endpoint = &self.endpoints[index];
-        if endpoint.is_stalled_out() {
-            return true;
-        }
-        let Some(limit) = limit else { return false };
-        let quiet_since = permit.started.max(endpoint.last_byte);
-        let stalled = endpoint.waiting >= outstanding && now.saturating_since(quiet_since) >= limit;
-        if !stalled {
-            return false;
-        }
-        self.push(PoolEvent::Suspect(permit.endpoint, EjectReason::Stall.as_str()));
-        self.act(now, permit.endpoint, Verdict::Eject(EjectReason::Stall));
-        self.endpoints.get(index).is_some_and(Endpoint::is_stalled_out)
-    }
-
     /// Positive and negative assertions about the whole pool; debug builds run them after each step.
     pub fn check_invariants(&self) {
         assert!(self.events.len() <= MAX_EVENTS, "events are bounded");
@@ -364,113 +233,6 @@ impl Pool {
             "never the last endpoint: {:?}",
             self.endpoints
         );
-    }
-
-    fn act(&mut self, now: Time, key: EndpointKey, verdict: Verdict) {
-        match verdict {
-            Verdict::Keep => {}
-            Verdict::Readmitted => self.push(PoolEvent::Readmitted(key)),
-            Verdict::Eject(reason) => self.eject(now, key, reason),
-        }
-        self.collect_breaker_changes();
-        if verdict != Verdict::Keep {
-            self.after_change(now);
-        }
-    }
-
-    fn eject(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
-        // A relapse only extends an ejection that was allowed before.
-        if reason != EjectReason::Relapse && !self.may_eject(now, key) {
-            return;
-        }
-        let Guard::Ejection(config) = self.config.guard.clone() else { return };
-        let Some(endpoint) = self.endpoint_mut(key) else { return };
-        if let Some(duration) = endpoint.eject(now, reason, &config) {
-            self.push(PoolEvent::Ejected { endpoint: key, reason, duration });
-        }
-    }
-
-    /// At most `max(1, ⌊(n−1)/2⌋)`, or one whole zone, and never the last that serves.
-    fn may_eject(&self, now: Time, key: EndpointKey) -> bool {
-        let Some(target) = self.endpoints.iter().find(|endpoint| endpoint.key == key) else { return false };
-        let serves = |endpoint: &&Endpoint| endpoint.key != key && endpoint.is_open(now, false);
-        if !self.endpoints.iter().any(|endpoint| serves(&endpoint)) {
-            return false;
-        }
-        let out = self.endpoints.iter().filter(|endpoint| endpoint.is_out());
-        let cap = ((self.endpoints.len() - 1) / 2).max(1);
-        if out.clone().count() < cap {
-            return true;
-        }
-        let same_zone = out.clone().all(|endpoint| endpoint.zone == target.zone);
-        same_zone && self.endpoints.iter().any(|endpoint| serves(&endpoint) && endpoint.zone != target.zone)
-    }
-
-    fn readmission_candidate(&mut self, now: Time, pick: &Pick<'_>) -> Option<usize> {
-        if pick.kind != AttemptKind::First || !pick.resendable {
-            return None;
-        }
-        self.endpoints.iter_mut().position(|endpoint| endpoint.try_readmission(now))
-    }
-
-    fn choose(&mut self, now: Time, rng: &mut Rng, pick: &Pick<'_>) -> Result<usize, NoPermit> {
-        let panic = self.panic;
-        let fresh = |endpoint: &Endpoint| endpoint.is_open(now, panic) && !pick.tried.contains(&endpoint.key);
-        if let Some(index) = self.better_of_two(now, rng, pick.lane, fresh) {
-            return Ok(index);
-        }
-        // A hedge beside the same endpoint would only add load.
-        if pick.kind == AttemptKind::Hedge {
-            return Err(NoPermit::NoEndpoint);
-        }
-        let any = |endpoint: &Endpoint| endpoint.is_open(now, panic);
-        self.better_of_two(now, rng, pick.lane, any).ok_or(NoPermit::NoEndpoint)
-    }
-
-    /// The better of two different candidates drawn at random.
-    fn better_of_two(
-        &self,
-        now: Time,
-        rng: &mut Rng,
-        lane: usize,
-        wanted: impl Fn(&Endpoint) -> bool,
-    ) -> Option<usize> {
-        let candidates = || self.endpoints.iter().enumerate().filter(|(_, endpoint)| wanted(endpoint));
-        let count = candidates().count() as u64;
-        let nth = |n: u64| candidates().nth(n as usize).map(|(index, _)| index);
-        if count < 2 {
-            return nth(0);
-        }
-        let first_draw = rng.below(count);
-        let second_draw = (first_draw + 1 + rng.below(count - 1)) % count;
-        let (first, second) = (nth(first_draw)?, nth(second_draw)?);
-        let unknown = self.mean_latency(now, lane);
-        let score = |index: usize| self.endpoints[index].score(lane, now, unknown);
-        Some(if score(second) < score(first) { second } else { first })
-    }
-
-    /// What a newcomer without samples is assumed to take: what its peers take.
-    fn mean_latency(&self, now: Time, lane: usize) -> f64 {
-        let known = self.endpoints.iter().filter_map(|endpoint| endpoint.latency(lane, now));
-        let (sum, count) = known.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
-        if count == 0 { 1.0 } else { sum / f64::from(count) }
-    }
-
-    fn after_change(&mut self, now: Time) {
-        let total = self.endpoints.len();
-        let available = self.endpoints.iter().filter(|endpoint| endpoint.is_open(now, false)).count();
-        let panic = total > 0 && available * 2 < total && matches!(self.config.guard, Guard::Ejection(_));
-        if panic != self.panic {
-            self.panic = panic;
-            self.push(PoolEvent::Panic(panic));
-        }
-        let open = self.endpoints.iter().any(|endpoint| endpoint.is_open(now, panic));
-        if self.parking.on_availability(now, open) {
-            self.push(PoolEvent::Available);
-        }
-        if cfg!(debug_assertions) {
-            self.check_invariants();
-        }
     }
 
     fn collect_breaker_changes(&mut self) {

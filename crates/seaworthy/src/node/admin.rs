@@ -148,7 +148,6 @@ async fn apply_fault(node: &Node, request: Request<Incoming>) -> Answer {
 async fn clear_fault(node: &Node, id: &str) -> Answer {
     match node.faults.clear(id).await {
         Ok(ended) => json_answer(StatusCode::OK, &json!(ended)),
-        Err(error @ FaultError::UnknownFault(_)) => problem(StatusCode::NOT_FOUND, "No such fault", &error.to_string()),
         Err(error) => fault_problem(&error),
     }
 }
@@ -164,8 +163,18 @@ async fn clear_faults(node: &Node) -> Answer {
 }
 
 fn fault_problem(error: &FaultError) -> Answer {
-    let status = if error.is_callers() { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
-    problem(status, "The fault was not carried out", &error.to_string())
+    let status = match error {
+        FaultError::Invalid { .. } => StatusCode::BAD_REQUEST,
+        FaultError::UnknownTarget { .. } | FaultError::UnknownFault(_) => StatusCode::NOT_FOUND,
+        FaultError::Conflict { .. } | FaultError::TargetGone { .. } => StatusCode::CONFLICT,
+        FaultError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        FaultError::Unsupported { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let kind = if status == StatusCode::UNPROCESSABLE_ENTITY { "urn:seaworthy:problem:capability" } else { "about:blank" };
+    let title = "The fault was not carried out";
+    let body = json!({ "type": kind, "title": title, "status": status.as_u16(), "detail": error.to_string() });
+    content(status, "application/problem+json", body.to_string())
 }
 
 fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {

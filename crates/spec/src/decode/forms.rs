@@ -41,16 +41,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Unreadable> {
         return unreadable(Problem::Form, None);
     }
     if unit.is_empty() {
-        return unreadable(
-            Problem::Unit,
-            format!("write `{number}s` for seconds or `{number}ms` for milliseconds"),
-        );
+        let help = match in_milliseconds(number, 1_000) {
+            Some(exact) if number.contains('.') => format!("write `{exact}` if these are seconds"),
+            _ => format!("write `{number}s` for seconds or `{number}ms` for milliseconds"),
+        };
+        return unreadable(Problem::Unit, help);
     }
     let Some(&(name, milliseconds)) = UNITS.iter().find(|(name, _)| *name == our_unit(unit)) else {
         return unreadable(Problem::Unit, "the units are `ms`, `s`, `m`, `h` and `d`".to_owned());
     };
     let Ok(whole) = number.parse::<u64>() else {
-        return unreadable(Problem::Form, in_smaller_unit(number, milliseconds));
+        let exact = in_milliseconds(number, milliseconds);
+        return unreadable(Problem::Form, exact.map(|exact| format!("write `{exact}`: whole numbers only")));
     };
     if unit != name || text[split..].starts_with(' ') {
         return unreadable(Problem::Unit, format!("write `{whole}{name}`"));
@@ -75,12 +77,10 @@ fn our_unit(unit: &str) -> &str {
 }
 
 /// `1.5` seconds are `1500ms`.
-fn in_smaller_unit(number: &str, milliseconds: u64) -> Option<String> {
-    let exact = number.parse::<f64>().ok()? * milliseconds as f64;
+fn in_milliseconds(number: &str, unit: u64) -> Option<String> {
+    let exact = number.parse::<f64>().ok()? * unit as f64;
     let is_whole = exact.fract() == 0.0 && exact < DURATION_MAX.as_millis() as f64;
-    is_whole.then(|| {
-        format!("write `{}`: whole numbers only", show_duration(Duration::from_millis(exact as u64)))
-    })
+    is_whole.then(|| show_duration(Duration::from_millis(exact as u64)))
 }
 
 /// A duration as a spec would write it: `250ms`, `90s`, `5m`.
@@ -190,6 +190,7 @@ mod tests {
     fn what_is_no_duration_is_told_what_to_write() {
         for (text, problem, help) in [
             ("30", Problem::Unit, Some("write `30s` for seconds or `30ms` for milliseconds")),
+            ("2.5", Problem::Unit, Some("write `2500ms` if these are seconds")),
             ("2sec", Problem::Unit, Some("write `2s`")),
             ("2 s", Problem::Unit, Some("write `2s`")),
             ("2fortnights", Problem::Unit, Some("the units are `ms`, `s`, `m`, `h` and `d`")),

@@ -14,20 +14,32 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
+/// How the hint begins that only lists what there is.
+pub(super) const KEYS_HERE: &str = "the keys here are";
+
+/// Bare numbers below this are more likely seconds than milliseconds.
+const SECONDS_BELOW: u64 = 100;
+
 /// What to say about a key that `table` does not have. `value` is the scalar given with it, if it was one.
-pub(crate) fn unknown_key(table: &Table, key: &str, value: Option<&str>) -> Option<String> {
+pub(super) fn unknown_key(table: &Table, key: &str, value: Option<&str>) -> String {
     if let Some(alias) = table.aliases.iter().find(|alias| alias.foreign == key) {
-        return Some(alias.help.replace("{}", value.filter(|value| !value.is_empty()).unwrap_or("...")));
+        let value = value.filter(|value| !value.is_empty()).unwrap_or("...");
+        let time = match value.parse::<u64>() {
+            Ok(number) if number < SECONDS_BELOW => format!("{number}s"),
+            Ok(number) => format!("{number}ms"),
+            Err(_) => value.to_owned(),
+        };
+        return alias.help.replace("{}", value).replace("{time}", &time);
     }
     if let Some(near) = nearest(key, table.all().filter(|key| !key.later).map(|key| key.name)) {
-        return Some(format!("did you mean `{near}`?"));
+        return format!("did you mean `{near}`?");
     }
     if let Some(home) = homes(key).first() {
-        return Some(format!("`{key}` belongs under `{home}`"));
+        return format!("`{key}` belongs under `{home}`");
     }
     let known: Vec<String> =
         table.all().filter(|key| !key.later).map(|key| format!("`{}`", key.name)).collect();
-    Some(format!("the keys here are {}", known.join(", ")))
+    format!("{KEYS_HERE} {}", known.join(", "))
 }
 
 /// Where in the spec a key of this name exists, as dotted paths; the shallowest first.

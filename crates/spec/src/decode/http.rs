@@ -86,7 +86,7 @@ pub(super) fn route_match(text: &str) -> Result<RouteMatch, Refusal> {
         let star = path.find('*').unwrap_or_default();
         let folder = path[..star].rfind('/').map_or("", |slash| &path[..slash]);
         return refuse(
-            "a star in the middle",
+            "a star that is not the whole end",
             format!("write `{folder}/**`: only a whole rest of a path can vary"),
         );
     }
@@ -123,7 +123,14 @@ fn method_and_path(text: &str) -> Result<(Option<&str>, &str), Refusal> {
             refuse("not a method", "write a method such as `GET` or `POST` before the path")
         };
     }
-    url_path(path)?;
+    url_path(path).map_err(|(code, label, help)| {
+        // What to write is the whole text, not only its path.
+        let help = match (method, help) {
+            (Some(method), Some(help)) => Some(help.replace("write `/", &format!("write `{method} /"))),
+            (_, help) => help,
+        };
+        (code, label, help)
+    })?;
     Ok((method, path))
 }
 

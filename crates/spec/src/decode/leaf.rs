@@ -59,14 +59,11 @@ impl Leaf<'_> {
     /// Nothing, booleans, and numbers where a text belongs.
     fn refuse_wrong_kind(&self) -> Result<(), Diagnostic> {
         let kind = self.scalar.kind();
-        let is_choice = match self.shape {
-            Shape::Word(words) | Shape::WordOrLater(words, _) => words.contains(&self.scalar.text.as_str()),
-            _ => false,
-        };
+        let is_word = matches!(self.shape, Shape::Word(_) | Shape::WordOrLater(..));
         let wants_text = matches!(self.shape, Shape::Text | Shape::Name | Shape::File);
         match kind {
             ScalarKind::Null => Err(self.wrong_type("there is nothing here")),
-            ScalarKind::OldBoolean if !is_choice => Err(old_boolean(&self.scalar.text, self.span)),
+            ScalarKind::OldBoolean if !is_word => Err(old_boolean(&self.scalar.text, self.span)),
             ScalarKind::Boolean(_) if !matches!(self.shape, Shape::True | Shape::Verbatim) => {
                 Err(self.wrong_type("a boolean"))
             }
@@ -83,7 +80,9 @@ impl Leaf<'_> {
     }
 
     fn malformed(&self, label: impl Into<String>) -> Diagnostic {
-        let message = format!("{} is not {}", quoted(&self.scalar.text), self.shape.describe());
+        let text =
+            if self.scalar.text.is_empty() { "an empty text".to_owned() } else { quoted(&self.scalar.text) };
+        let message = format!("{text} is not {}", self.shape.describe());
         Diagnostic::new(Code::Malformed, self.span, message).label(label)
     }
 
@@ -205,15 +204,15 @@ pub(super) fn bad_name(text: &str) -> Option<&'static str> {
 }
 
 pub(super) fn name_problem(text: &str, span: Span, why: &str) -> Diagnostic {
-    let words = |character: char| !character.is_ascii_alphanumeric();
-    let parts: Vec<&str> = text.split(words).filter(|part| !part.is_empty()).collect();
-    let better =
-        parts.join("-").trim_start_matches(|first: char| !first.is_ascii_alphabetic()).to_lowercase();
     let diagnostic =
         Diagnostic::new(Code::BadName, span, format!("{} is not a name", quoted(text))).label(why);
-    if better.is_empty() || bad_name(&better).is_some() {
-        diagnostic
-    } else {
+    // Only blanks and punctuation can be repaired without guessing.
+    let parts: Vec<&str> = text.split(|character: char| !character.is_ascii_alphanumeric()).collect();
+    let better =
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").to_lowercase();
+    if text.is_ascii() && bad_name(&better).is_none() {
         diagnostic.help(format!("write `{better}`"))
+    } else {
+        diagnostic
     }
 }

@@ -1,7 +1,5 @@
 //! Walks the tree beside the table of keys.
 
-use std::fmt::Write as _;
-
 use super::hints;
 use super::leaf::{bad_name, leaf, name_problem};
 use super::value::{Data, Object, Value};
@@ -9,7 +7,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::keys::{Key, SPEC, Shape, Table};
 use crate::source::Span;
-use crate::yaml::{Name, Node, NodeValue, Scalar, ScalarKind, old_boolean};
+use crate::yaml::{MERGE, Name, Node, NodeValue, Scalar, ScalarKind, old_boolean};
 
 /// Decodes a whole spec. What could not be read is in the diagnostics and counts as given.
 pub(crate) fn decode(root: &Node) -> (Option<Object>, Vec<Diagnostic>) {
@@ -45,17 +43,23 @@ impl Walk {
             (Shape::List(item), _) if is_single(*item, &node.value) => {
                 Data::List(vec![self.value(*item, node)])
             }
-            (shape, NodeValue::Scalar(scalar)) if is_leaf(shape) => match leaf(shape, scalar, node.span) {
+            (chosen, NodeValue::Scalar(scalar)) if is_leaf(chosen) => match leaf(chosen, scalar, node.span) {
                 Ok(data) => data,
                 Err(problem) => {
-                    self.report(problem);
+                    let is_one_of_several = matches!(shape, Shape::Either(_)) && problem.help.is_none();
+                    self.report(if is_one_of_several {
+                        problem.help(format!("write {}", shape.describe()))
+                    } else {
+                        problem
+                    });
                     Data::Invalid
                 }
             },
-            (_, found) => {
-                let expected =
-                    Diagnostic::new(Code::WrongType, node.span, format!("expected {}", shape.describe()));
-                self.report(expected.label(describe(found)));
+            (chosen, found) => {
+                let message = format!("expected {}", chosen.describe());
+                let mut problem = Diagnostic::new(Code::WrongType, node.span, message).label(describe(found));
+                problem.help = as_mapping(chosen, found);
+                self.report(problem);
                 Data::Invalid
             }
         }
@@ -63,7 +67,8 @@ impl Walk {
 
     fn object(&mut self, table: &'static Table, given: &[(Name, Node)], span: Span) -> Data {
         let mut object = Object { span, table, entries: Vec::new(), rest: Vec::new() };
-        for (name, node) in given {
+        let mut hints = Vec::new();
+        for (name, node) in given.iter().filter(|(name, _)| name.text != MERGE) {
             self.path.push(name.text.clone());
             match table.find(&name.text) {
                 Some(key) if key.later => {
@@ -74,11 +79,14 @@ impl Walk {
                     let value = self.value(key.shape, node);
                     object.entries.push((key, name.clone(), value));
                 }
-                None => self.other_key(table, name, node, &mut object),
+                None => hints.extend(self.other_key(table, name, node, &mut object)),
             }
             self.path.pop();
         }
-        self.require(table, &object);
+        // A mapping of which a part was refused may have had everything it needs.
+        if given.len() == object.entries.len() + object.rest.len() + hints.len() {
+            self.require(table, &object, &hints);
+        }
         Data::Object(object)
     }
 
@@ -91,39 +99,45 @@ impl Walk {
         );
     }
 
-    fn other_key(&mut self, table: &'static Table, name: &Name, node: &Node, object: &mut Object) {
+    /// A key that the table does not have: a name of the user's, or a mistake; then what the hint says.
+    fn other_key(
+        &mut self,
+        table: &'static Table,
+        name: &Name,
+        node: &Node,
+        object: &mut Object,
+    ) -> Option<String> {
+        // A scalar where a mapping belongs is a misspelt word rather than a name.
+        if let (Some(rest), NodeValue::Mapping(_)) = (table.rest, &node.value) {
+            let value = self.value(rest.shape, node);
+            object.rest.push((name.clone(), value));
+            return None;
+        }
         let scalar =
             if let NodeValue::Scalar(scalar) = &node.value { Some(scalar.text.as_str()) } else { None };
-        match table.rest {
-            // A scalar where a mapping belongs is a misspelt word rather than a name.
-            Some(rest) if matches!(node.value, NodeValue::Mapping(_)) => {
-                let value = self.value(rest.shape, node);
-                object.rest.push((name.clone(), value));
-            }
-            rest => {
-                let mut message = format!("unknown key {} in {}", quoted(&name.text), table.what);
-                if let Some(rest) = rest {
-                    write!(message, " (and not a mapping, as {} would have)", rest.what)
-                        .expect("writing to a string cannot fail");
-                }
-                let mut diagnostic =
-                    Diagnostic::new(Code::UnknownKey, name.span, message).label("not a key here");
-                diagnostic.help = hints::unknown_key(table, &name.text, scalar);
-                self.report(diagnostic);
-            }
-        }
+        let hint = hints::unknown_key(table, &name.text, scalar);
+        let message = format!("unknown key {} in {}", quoted(&name.text), table.what);
+        self.report(
+            Diagnostic::new(Code::UnknownKey, name.span, message).label("not a key here").help(hint.clone()),
+        );
+        Some(hint)
     }
 
-    fn require(&mut self, table: &'static Table, object: &Object) {
-        for key in table.all().filter(|key| key.required) {
-            if object.given(key.name).is_none() {
-                let message = format!("{} needs the key `{}`", table.what, key.name);
-                self.report(
-                    Diagnostic::new(Code::MissingKey, start_of(object.span), message)
-                        .label(format!("`{}` is missing", key.name))
-                        .help(format!("{} It is {}", key.doc, key.shape.describe())),
-                );
-            }
+    fn require(&mut self, table: &'static Table, object: &Object, hints: &[String]) {
+        // What a hint about an unknown key names is not missing but misspelt.
+        let is_hinted = |key: &str| {
+            let named =
+                |hint: &&String| hint.contains(&format!("`{key}`")) || hint.contains(&format!("`{key}:"));
+            hints.iter().filter(|hint| !hint.starts_with(hints::KEYS_HERE)).any(|hint| named(&hint))
+        };
+        let missing = table.all().filter(|key| key.required && object.given(key.name).is_none());
+        for key in missing.filter(|key| !is_hinted(key.name)) {
+            let message = format!("{} needs the key `{}`", table.what, key.name);
+            self.report(
+                Diagnostic::new(Code::MissingKey, start_of(object.span), message)
+                    .label(format!("`{}` is missing", key.name))
+                    .help(what_is(key)),
+            );
         }
         for group in table.exactly_one {
             let given: Vec<&Name> =
@@ -136,6 +150,7 @@ impl Walk {
             let choices = choices.join(", ");
             match given.as_slice() {
                 [_] => {}
+                [] if group.iter().any(|key| is_hinted(key)) => {}
                 [] => self.report(
                     Diagnostic::new(
                         Code::ExactlyOne,
@@ -162,7 +177,7 @@ impl Walk {
         let mut entries = Vec::new();
         // Variables and headers have rules of their own; everything else is a name of ours.
         let is_free = matches!(inner, Shape::Verbatim);
-        for (name, node) in given {
+        for (name, node) in given.iter().filter(|(name, _)| name.text != MERGE) {
             self.path.push(name.text.clone());
             let problem = if is_free { None } else { bad_name(&name.text) };
             if let Some(why) = problem {
@@ -192,14 +207,11 @@ impl Walk {
     }
 
     fn json(&mut self, node: &Node) -> Data {
-        let mut text = String::new();
-        match write_json(node, &mut text) {
-            Ok(()) => Data::Json(text),
-            Err(problem) => {
-                self.report(*problem);
-                Data::Invalid
-            }
-        }
+        let mut writer = JsonWriter { text: String::new(), problems: Vec::new() };
+        writer.value(node);
+        let is_sound = writer.problems.is_empty();
+        writer.problems.into_iter().for_each(|problem| self.report(problem));
+        if is_sound { Data::Json(writer.text) } else { Data::Invalid }
     }
 }
 
@@ -253,65 +265,95 @@ fn is_variable(text: &str) -> bool {
         && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character))
 }
 
-fn write_json(node: &Node, text: &mut String) -> Result<(), Box<Diagnostic>> {
-    match &node.value {
-        NodeValue::Scalar(scalar) => write_json_scalar(scalar, node.span, text)?,
-        NodeValue::Sequence(items) => {
-            text.push('[');
-            for (index, item) in items.iter().enumerate() {
-                text.push_str(if index > 0 { "," } else { "" });
-                write_json(item, text)?;
-            }
-            text.push(']');
+/// What to say about a key that is missing.
+fn what_is(key: &Key) -> String {
+    match key.shape {
+        Shape::Text | Shape::Name | Shape::Map(..) => {
+            format!("`{}`: {}", key.name, key.doc.trim_end_matches('.'))
         }
-        NodeValue::Mapping(entries) => {
-            text.push('{');
-            for (index, (name, value)) in entries.iter().enumerate() {
-                text.push_str(if index > 0 { "," } else { "" });
-                text.push_str(&json_string(&name.text));
-                text.push(':');
-                write_json(value, text)?;
-            }
-            text.push('}');
-        }
-        NodeValue::Invalid => text.push_str("null"),
+        shape => format!("`{}` is {}", key.name, shape.describe()),
     }
-    Ok(())
 }
 
-fn write_json_scalar(scalar: &Scalar, span: Span, text: &mut String) -> Result<(), Box<Diagnostic>> {
-    let written = scalar.text.as_str();
-    let no_number = || {
-        let message = format!("{} is no number that JSON knows", quoted(written));
-        Box::new(
-            Diagnostic::new(Code::Malformed, span, message)
-                .label("not a JSON number")
-                .help("put quotes around it to make it a text"),
-        )
+/// A scalar in place of a mapping that has one obvious key: `{ listen: 127.0.0.1:8080 }`.
+fn as_mapping(shape: Shape, found: &NodeValue) -> Option<String> {
+    /// A longer text would not fit into a sentence.
+    const LENGTH_MAX: usize = 40;
+    let (Shape::Object(table), NodeValue::Scalar(scalar)) = (shape, found) else { return None };
+    let key = table.obvious_key()?;
+    let is_given = scalar.kind() != ScalarKind::Null;
+    let is_short = (1..LENGTH_MAX).contains(&scalar.text.len()) && !scalar.text.contains(char::is_control);
+    (is_given && is_short).then(|| format!("write `{{ {key}: {} }}`", scalar.text))
+}
+
+/// Writes a tree as JSON text. Not by way of a JSON value: that would sort the keys.
+struct JsonWriter {
+    text: String,
+    problems: Vec<Diagnostic>,
+}
+
+impl JsonWriter {
+    fn value(&mut self, node: &Node) {
+        match &node.value {
+            NodeValue::Scalar(scalar) => self.scalar(scalar, node.span),
+            NodeValue::Sequence(items) => {
+                self.text.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    self.text.push_str(if index > 0 { "," } else { "" });
+                    self.value(item);
+                }
+                self.text.push(']');
+            }
+            NodeValue::Mapping(entries) => {
+                self.text.push('{');
+                for (index, (name, value)) in entries.iter().enumerate() {
+                    self.text.push_str(if index > 0 { "," } else { "" });
+                    self.string(&name.text);
+                    self.text.push(':');
+                    self.value(value);
+                }
+                self.text.push('}');
+            }
+            NodeValue::Invalid => self.text.push_str("null"),
+        }
+    }
+
+    fn scalar(&mut self, scalar: &Scalar, span: Span) {
+        let written = scalar.text.as_str();
+        match scalar.kind() {
+            ScalarKind::Null => self.text.push_str("null"),
+            ScalarKind::Boolean(value) => self.text.push_str(if value { "true" } else { "false" }),
+            ScalarKind::OldBoolean => self.problems.push(old_boolean(written, span)),
+            ScalarKind::Text => self.string(written),
+            ScalarKind::Integer | ScalarKind::Float => match json_number(scalar) {
+                Some(number) => self.text.push_str(&number),
+                None => self.problems.push(
+                    Diagnostic::new(
+                        Code::Malformed,
+                        span,
+                        format!("{} is no number that JSON knows", quoted(written)),
+                    )
+                    .label("not a JSON number")
+                    .help("put quotes around it to make it a text"),
+                ),
+            },
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        self.text.push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+fn json_number(scalar: &Scalar) -> Option<String> {
+    if scalar.kind() == ScalarKind::Float {
+        return serde_json::Number::from_f64(scalar.text.parse().ok()?).map(|number| number.to_string());
+    }
+    let unsigned = scalar.text.strip_prefix('+').unwrap_or(&scalar.text);
+    let number = match (unsigned.strip_prefix("0x"), unsigned.strip_prefix("0o")) {
+        (Some(hex), _) => i128::from_str_radix(hex, 16),
+        (_, Some(octal)) => i128::from_str_radix(octal, 8),
+        _ => unsigned.parse(),
     };
-    match scalar.kind() {
-        ScalarKind::Null => text.push_str("null"),
-        ScalarKind::Boolean(value) => text.push_str(if value { "true" } else { "false" }),
-        ScalarKind::Integer => {
-            let unsigned = written.strip_prefix('+').unwrap_or(written);
-            let number = match (unsigned.strip_prefix("0x"), unsigned.strip_prefix("0o")) {
-                (Some(hex), _) => i128::from_str_radix(hex, 16),
-                (_, Some(octal)) => i128::from_str_radix(octal, 8),
-                _ => unsigned.parse(),
-            };
-            text.push_str(&number.map_err(|_| no_number())?.to_string());
-        }
-        ScalarKind::Float => {
-            let number: f64 = written.parse().map_err(|_| no_number())?;
-            let number = serde_json::Number::from_f64(number).ok_or_else(no_number)?;
-            text.push_str(&number.to_string());
-        }
-        ScalarKind::OldBoolean => return Err(Box::new(old_boolean(written, span))),
-        ScalarKind::Text => text.push_str(&json_string(written)),
-    }
-    Ok(())
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    number.ok().map(|number| number.to_string())
 }

@@ -34,8 +34,8 @@ pub(crate) static FAILURE: Table = Table {
         alias("expect", "the word here is `promise`"),
         alias("promises", "the word here is `promise`"),
         alias("slo", "the word here is `promise`"),
-        alias("duration", "write `hold: {}`"),
-        alias("interval", "write `every: {}`"),
+        alias("duration", "write `hold: {time}`"),
+        alias("interval", "write `every: {time}`"),
         alias("probability", "the word here is `likelihood`"),
         alias("severity", "the word here is `impact`"),
         alias("on_fail", "who answers a failure stands in `response`"),
@@ -58,7 +58,7 @@ pub(crate) const MECHANISMS: &[&str] = &[
 ];
 
 static RESPONSE: Table = Table {
-    what: "a response",
+    what: "`response`",
     keys: &[&[key("runbook", Shape::File, "The document that a person follows.").required()]],
     rest: None,
     exactly_one: &[],
@@ -135,9 +135,9 @@ static LATENCY: Table = Table {
     rest: None,
     exactly_one: ONE_TARGET,
     aliases: &[
-        alias("delay", "write `add: {}`"),
-        alias("latency", "write `add: {}`"),
-        alias("by", "write `add: {}`"),
+        alias("delay", "write `add: {time}`"),
+        alias("latency", "write `add: {time}`"),
+        alias("by", "write `add: {time}`"),
     ],
 };
 
@@ -162,7 +162,7 @@ static PROMISE: Table = Table {
         ),
         key("duplicates", Shape::Count(0, 1_000_000_000), "Writes with more than one effect."),
     ]],
-    rest: Some(Rest { what: "a load", shape: Shape::Object(&LOAD_PROMISE) }),
+    rest: Some(Rest { shape: Shape::Object(&LOAD_PROMISE) }),
     exactly_one: &[],
     aliases: &[
         alias("success", "how many answers are good is promised per load: `LOAD: { success: {} }`"),
@@ -210,9 +210,9 @@ static LOAD_PROMISE: Table = Table {
 };
 
 static DURING: Table = Table {
-    what: "relaxed words for the first moments",
+    what: "`during`",
     keys: &[&[key("for_at_most", Shape::Duration, "How long they hold.").required()], LOAD_WORDS],
     rest: None,
     exactly_one: &[],
-    aliases: &[alias("duration", "write `for_at_most: {}`"), alias("for", "write `for_at_most: {}`")],
+    aliases: &[alias("duration", "write `for_at_most: {time}`"), alias("for", "write `for_at_most: {time}`")],
 };

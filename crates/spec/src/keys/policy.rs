@@ -77,14 +77,14 @@ const TIMEOUTS: &[Key] = &[
 ];
 
 const FOREIGN: &[Alias] = &[
-    alias("timeout", "write `attempt_timeout: {}` for one attempt, `total_timeout` for all of them"),
+    alias("timeout", "write `attempt_timeout: {time}` for one attempt, `total_timeout` for all of them"),
     alias("errorThresholdPercentage", "write `circuit_breaker: { failure_rate_threshold: {}% }`"),
     alias("resetTimeout", "write `circuit_breaker: { wait_duration_in_open_state: {}ms }`"),
     alias("volumeThreshold", "write `circuit_breaker: { minimum_number_of_calls: {} }`"),
     alias("rollingCountTimeout", "write `circuit_breaker: { sliding_window_duration: {}ms }`"),
-    alias("per_try_timeout", "write `attempt_timeout: {}`"),
-    alias("perTryTimeout", "write `attempt_timeout: {}`"),
-    alias("deadline", "write `total_timeout: {}`"),
+    alias("per_try_timeout", "write `attempt_timeout: {time}`"),
+    alias("perTryTimeout", "write `attempt_timeout: {time}`"),
+    alias("deadline", "write `total_timeout: {time}`"),
     alias("retries", "write `retry: { max_attempts: {} }`; it counts the first attempt too"),
     alias("max_retries", "write `retry: { max_attempts: {} }`; it counts the first attempt too"),
     alias("max_attempts", "write `retry: { max_attempts: {} }`"),
@@ -93,7 +93,7 @@ const FOREIGN: &[Alias] = &[
     alias("outlierDetection", "the word here is `ejection`"),
     alias("hedging", "the word here is `hedge`"),
     alias("on_fail", "what is answered after a failure stands in a route's `degrade`"),
-    alias("interval", "waits between attempts are `retry: { initial_backoff: {} }`"),
+    alias("interval", "waits between attempts are `retry: { initial_backoff: {time} }`"),
 ];
 
 const RETRY_KEYS: &[Key] = &[
@@ -124,16 +124,16 @@ const RETRY_FOREIGN: &[Alias] = &[
     alias("retries", "write `max_attempts: {}`; it counts the first attempt too"),
     alias("max_retries", "write `max_attempts: {}`; it counts the first attempt too"),
     alias("maxRetries", "write `max_attempts: {}`; it counts the first attempt too"),
-    alias("interval", "write `initial_backoff: {}`"),
-    alias("delay", "write `initial_backoff: {}`"),
+    alias("interval", "write `initial_backoff: {time}`"),
+    alias("delay", "write `initial_backoff: {time}`"),
     alias("backoff", "write `initial_backoff` and `max_backoff`"),
-    alias("per_try_timeout", "write `attempt_timeout: {}` beside `retry`"),
-    alias("timeout", "write `attempt_timeout: {}` beside `retry`"),
+    alias("per_try_timeout", "write `attempt_timeout: {time}` beside `retry`"),
+    alias("timeout", "write `attempt_timeout: {time}` beside `retry`"),
     alias("budget", "write `retry_ratio: 10%`"),
 ];
 
 static RETRY: Table = Table {
-    what: "retries",
+    what: "`retry`",
     keys: &[RETRY_KEYS, BUDGET_KEYS],
     rest: None,
     exactly_one: &[],
@@ -142,7 +142,7 @@ static RETRY: Table = Table {
 
 /// Without the budget, which belongs to the service: routes that lead to it share it.
 static ROUTE_RETRY: Table = Table {
-    what: "a route's retries",
+    what: "a route's `retry`",
     keys: &[RETRY_KEYS],
     rest: None,
     exactly_one: &[],
@@ -155,10 +155,10 @@ const HEDGE_KEYS: &[Key] = &[
 ];
 
 const HEDGE_FOREIGN: &[Alias] =
-    &[alias("delay", "write `min_delay: {}`"), alias("budget", "write `max_share: 2%`")];
+    &[alias("delay", "write `min_delay: {time}`"), alias("budget", "write `max_share: 2%`")];
 
 static HEDGE: Table = Table {
-    what: "hedging",
+    what: "`hedge`",
     keys: &[
         HEDGE_KEYS,
         &[key("max_share", Shape::Ratio, "At most this share of requests is hedged.").or("2%")],
@@ -169,7 +169,7 @@ static HEDGE: Table = Table {
 };
 
 static ROUTE_HEDGE: Table = Table {
-    what: "a route's hedging",
+    what: "a route's `hedge`",
     keys: &[HEDGE_KEYS],
     rest: None,
     exactly_one: &[],
@@ -197,7 +197,7 @@ static CIRCUIT_BREAKER: Table = Table {
             "How long it stays open the first time; doubles.",
         )
         .or("1s"),
-        key("max_wait_duration_in_open_state", Shape::Duration, "It never stays open longer.").or("60s"),
+        key("max_wait_duration_in_open_state", Shape::Duration, "It never stays open longer.").or("1m"),
         key(
             "permitted_number_of_calls_in_half_open_state",
             Shape::Count(1, PROBES_MAX as u64),
@@ -214,16 +214,16 @@ static CIRCUIT_BREAKER: Table = Table {
         alias("resetTimeout", "write `wait_duration_in_open_state: {}ms`"),
         alias("volumeThreshold", "write `minimum_number_of_calls: {}`"),
         alias("rollingCountTimeout", "write `sliding_window_duration: {}ms`"),
-        alias("timeout", "an attempt's limit is `attempt_timeout: {}` beside `circuit_breaker`"),
+        alias("timeout", "an attempt's limit is `attempt_timeout: {time}` beside `circuit_breaker`"),
         alias("threshold", "write `failure_rate_threshold: 50%` or `consecutive_failures: 5`"),
-        alias("reset_timeout", "write `wait_duration_in_open_state: {}`"),
-        alias("break_duration", "write `wait_duration_in_open_state: {}`"),
-        alias("interval", "write `sliding_window_duration: {}`"),
+        alias("reset_timeout", "write `wait_duration_in_open_state: {time}`"),
+        alias("break_duration", "write `wait_duration_in_open_state: {time}`"),
+        alias("interval", "write `sliding_window_duration: {time}`"),
     ],
 };
 
 static EJECTION: Table = Table {
-    what: "ejection",
+    what: "`ejection`",
     keys: &[&[
         key(
             "consecutive_failures",
@@ -233,7 +233,7 @@ static EJECTION: Table = Table {
         .or("5"),
         key("base_ejection_time", Shape::Duration, "How long the first time; the n-th time n times as long.")
             .or("30s"),
-        key("max_ejection_time", Shape::Duration, "Never longer than this.").or("300s"),
+        key("max_ejection_time", Shape::Duration, "Never longer than this.").or("5m"),
     ]],
     rest: None,
     exactly_one: &[],
@@ -251,7 +251,7 @@ static EJECTION: Table = Table {
 };
 
 static PARKING: Table = Table {
-    what: "parking",
+    what: "`parking`",
     keys: &[&[key(
         "max_requests",
         Shape::Count(1, 1_000_000),
@@ -265,7 +265,7 @@ static PARKING: Table = Table {
 
 /// Idempotency of an edge.
 pub(crate) static IDEMPOTENCY: Table = Table {
-    what: "idempotency",
+    what: "`idempotency`",
     keys: &[&[
         key(
             "key",

@@ -73,7 +73,7 @@ pub(crate) static SERVICE: Table = Table {
         alias("terminationGracePeriodSeconds", "write `stop_grace: {}s`"),
         alias(
             "timeout",
-            "write `policy: { attempt_timeout: {} }` for one attempt, `total_timeout` for all of them",
+            "write `policy: { attempt_timeout: {time} }` for one attempt, `total_timeout` for all of them",
         ),
         alias("retries", "write `policy: { retry: { max_attempts: {} } }`; it counts the first attempt too"),
         alias(
@@ -96,9 +96,9 @@ pub(crate) static PROBE: Table = Table {
         alias("test", "write `http_get: /path`"),
         alias("tcpSocket", "write `tcp: true`"),
         alias("initialDelaySeconds", "write `initial_delay: {}s`"),
-        alias("start_period", "write `initial_delay: {}`"),
+        alias("start_period", "write `initial_delay: {time}`"),
         alias("periodSeconds", "write `period: {}s`"),
-        alias("interval", "write `period: {}`"),
+        alias("interval", "write `period: {time}`"),
         alias("timeoutSeconds", "write `timeout: {}s`"),
         alias("failureThreshold", "write `failure_threshold: {}`"),
         alias("retries", "write `failure_threshold: {}`"),
@@ -123,7 +123,7 @@ const PROBE_KEYS: &[Key] = &[
 ];
 
 pub(crate) static RESTART: Table = Table {
-    what: "how to restart",
+    what: "`restart`",
     keys: &[&[
         key(
             "mode",
@@ -138,13 +138,13 @@ pub(crate) static RESTART: Table = Table {
         )
         .or("200ms"),
         key("max_backoff", Shape::Duration, "No wait is longer.").or("30s"),
-        key("reset_after", Shape::Duration, "After running this long, waits start over.").or("60s"),
+        key("reset_after", Shape::Duration, "After running this long, waits start over.").or("1m"),
     ]],
     rest: None,
     exactly_one: &[],
     aliases: &[
         alias("policy", "write `mode: {}`"),
-        alias("delay", "write `initial_backoff: {}`"),
+        alias("delay", "write `initial_backoff: {time}`"),
         alias("max_attempts", "a replica is never given up; waits grow up to `max_backoff`"),
         alias("retries", "a replica is never given up; waits grow up to `max_backoff`"),
         alias("on_fail", "write `mode: on_failure`"),

@@ -18,8 +18,6 @@ pub(crate) struct Table {
 /// Keys that the user names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rest {
-    /// What the names are: "a load".
-    pub(crate) what: &'static str,
     pub(crate) shape: Shape,
 }
 
@@ -37,7 +35,8 @@ pub(crate) struct Key {
     pub(crate) later: bool,
 }
 
-/// A word from elsewhere. In `help`, `{}` stands for the value that was given.
+/// A word from elsewhere. In `help`, `{}` stands for the value that was given, and `{time}` for the same value with
+/// a unit if it has none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Alias {
     pub(crate) foreign: &'static str,
@@ -134,6 +133,16 @@ impl Table {
         self.keys.iter().flat_map(|group| group.iter())
     }
 
+    /// The one key that a short form of it would have.
+    pub(crate) fn obvious_key(&self) -> Option<&'static str> {
+        let mut required = self.all().filter(|key| key.required).map(|key| key.name);
+        match (required.next(), required.next()) {
+            (Some(key), None) => Some(key),
+            (None, _) => self.exactly_one.first()?.first().copied(),
+            _ => None,
+        }
+    }
+
     /// The key of this name.
     pub(crate) fn find(&self, name: &str) -> Option<&'static Key> {
         self.all().find(|key| key.name == name)
@@ -164,7 +173,10 @@ impl Shape {
             Self::Ids => "a path to ids such as `[].buyer`".into(),
             Self::Json => "any value".into(),
             Self::Command => "a command such as `./api --port 8080`".into(),
-            Self::Object(table) => format!("a mapping ({})", table.what),
+            Self::Object(table) => match table.obvious_key() {
+                Some(key) => format!("a mapping such as `{{ {key}: ... }}`"),
+                None => format!("a mapping ({})", table.what),
+            },
             Self::Map(_, what) => format!("a mapping whose keys are {what}"),
             Self::List(item) => format!("a list, each item {}", item.describe()),
             Self::Either(shapes) => {

@@ -142,7 +142,7 @@ static ROUTE: Table = Table {
         alias("service", "the word here is `to`"),
         alias("backend", "the word here is `to`"),
         alias("upstream", "the word here is `to`"),
-        alias("timeout", "write `policy: { total_timeout: {} }`"),
+        alias("timeout", "write `policy: { total_timeout: {time} }`"),
         alias("retries", "write `policy: { retry: { max_attempts: {} } }`; it counts the first attempt too"),
         alias("fallback", "the word here is `degrade`"),
         alias("on_fail", "the word here is `degrade`"),

@@ -150,25 +150,22 @@ impl Resolver<'_> {
             _ => Origin::Derived("for_at_most + 5s".to_owned()),
         };
         let hold = self.duration_or(section, "hold", (longest, origin));
-        for (what, needed) in [("for_at_most", relaxed), ("rto", rto)] {
-            if let (Some(value), Some(needed)) = (section.get("hold"), needed.filter(|needed| hold < *needed))
-            {
-                let message = format!(
-                    "`hold` ({}) ends before `{what}` ({}) is over",
-                    show_duration(hold),
-                    show_duration(needed)
-                );
-                self.report(
-                    Diagnostic::new(Code::Contradiction, value.span, message)
-                        .label("the window closes too early")
-                        .help(format!(
-                            "hold at least {}, or leave `hold` out",
-                            show_duration(needed + AFTER_DURING)
-                        ))
-                        .path(section.path_of("hold")),
-                );
-                break;
-            }
+        let longest = [("for_at_most", relaxed), ("rto", rto)]
+            .into_iter()
+            .filter_map(|(what, needed)| Some((what, needed.filter(|needed| hold < *needed)?)))
+            .max_by_key(|(_, needed)| *needed);
+        if let (Some(value), Some((what, needed))) = (section.get("hold"), longest) {
+            let (held, text) = (show_duration(hold), show_duration(needed));
+            let message = format!("`hold` ({held}) ends before `{what}` ({text}) is over");
+            self.report(
+                Diagnostic::new(Code::Contradiction, value.span, message)
+                    .label("the window closes too early")
+                    .help(format!(
+                        "hold at least {}, or leave `hold` out",
+                        show_duration(needed + AFTER_DURING)
+                    ))
+                    .path(section.path_of("hold")),
+            );
         }
         hold
     }

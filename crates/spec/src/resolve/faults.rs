@@ -137,7 +137,8 @@ impl Resolver<'_> {
             }
             ServiceKind::External { .. } => return Some(()),
         };
-        if ids.iter().any(|known| known == id) {
+        // Without replicas something about them was reported already.
+        if ids.is_empty() || ids.iter().any(|known| known == id) {
             return Some(());
         }
         let message = format!("{} has no replica {}", quoted(&service.name), quoted(id));

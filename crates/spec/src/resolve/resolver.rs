@@ -216,7 +216,7 @@ impl<'a> Resolver<'a> {
         for (service, (_, value)) in services.iter().zip(root.map("services")) {
             let span = value.as_object().and_then(|object| object.get("egress")).map(|value| value.span);
             listeners.extend(
-                service.egress.map(|egress| (format!("the egress of {}", service.name), egress, span)),
+                service.egress.map(|egress| (format!("the egress of `{}`", service.name), egress, span)),
             );
         }
         for index in 1..listeners.len() {

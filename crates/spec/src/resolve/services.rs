@@ -294,7 +294,8 @@ impl Resolver<'_> {
             if object.given("egress").is_some() {
                 continue;
             }
-            let callers = entries.iter().filter_map(|(caller, value)| {
+            let others = entries.iter().filter(|(caller, _)| caller.text != name.text);
+            let callers = others.filter_map(|(caller, value)| {
                 let needs = value.as_object()?.map("needs");
                 needs.iter().find(|(needed, _)| needed.text == name.text).map(|(needed, _)| (caller, needed))
             });

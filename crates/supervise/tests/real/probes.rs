@@ -10,7 +10,7 @@ use crate::common::{
 use rustix::process::Signal;
 use seaworthy_observe::{Detour, DetourScope, EndpointChange, EventKind, Processes, SuspicionSink};
 use seaworthy_policy::health::HealthConfig;
-use seaworthy_spec::plan::{Mechanism, ProbeAction, ProbePlan, ReplicaPlan, ServiceKind};
+use seaworthy_spec::plan::{Mechanism, ProbeAction, ProbePlan, ReplicaPlan, ServiceKind, ServicePlan};
 use tokio::net::TcpListener;
 
 fn unready(kind: &EventKind) -> bool {
@@ -128,13 +128,12 @@ async fn liveness_restarts_a_hung_process() {
 }
 
 #[tokio::test]
-async fn liveness_restarts_nobody_when_most_are_slow() {
+async fn liveness_restarts_nobody_while_a_dependency_is_down() {
     let mut api = service("api", &[]);
     let process = supervised(&mut api);
     process.liveness = Some(liveness());
     process.readiness = ProbePlan { action: ProbeAction::Tcp, health: fast_health() };
     process.replicas = ["1", "2", "3"].map(|id| ReplicaPlan { id: id.to_owned(), zone: 0 }).to_vec();
-    // A dependency that is down holds restarts back from the start, so that all three can begin to hang first.
     let mut services = vec![api, service("ledger", &["--no-listen"])];
     services[0].needs = vec![need(1)];
     let mut bench = Bench::new(services);
@@ -168,32 +167,44 @@ async fn liveness_restarts_nobody_when_most_are_slow() {
     within(supervisor.stop()).await;
 }
 
-#[tokio::test]
-async fn a_fleet_that_is_slow_at_once_is_left_alone() {
+/// Replicas whose liveness restarts take long, because they ignore SIGTERM: who falls meanwhile meets the gate.
+fn stubborn(replicas: &[&str]) -> ServicePlan {
     let mut api = service("api", &[]);
     let process = supervised(&mut api);
     process.liveness = Some(liveness());
     process.readiness = ProbePlan { action: ProbeAction::Tcp, health: fast_health() };
-    // The first that falls is restarted, slowly: by then the others have fallen, too.
     process.stop_grace = Duration::from_millis(800);
     let stub = process.run[0].clone();
     process.run = ["sh", "-c", "trap '' TERM; exec \"$0\"", &stub].map(str::to_owned).to_vec();
-    process.replicas = ["1", "2", "3"].map(|id| ReplicaPlan { id: id.to_owned(), zone: 0 }).to_vec();
-    let bench = Bench::new(vec![api]);
-    let supervisor = bench.start_ready().await;
-    for replica in ["1", "2", "3"] {
-        bench.answered(("api", replica), "/livez", ALIVE).await;
+    process.replicas = replicas.iter().map(|id| ReplicaPlan { id: (*id).to_owned(), zone: 0 }).collect();
+    api
+}
+
+#[tokio::test]
+async fn the_gate_holds_restarts_that_would_not_help() {
+    // (replicas, how many of them hang, why the second one is left alone)
+    let cases: [(&[&str], usize, &str); 2] = [
+        (&["1", "2", "3"], 3, "overload"),
+        (&["1", "2", "3", "4", "5", "6"], 2, "another replica is being restarted"),
+    ];
+    for (replicas, hanging, reason) in cases {
+        let bench = Bench::new(vec![stubborn(replicas)]);
+        let supervisor = bench.start_ready().await;
+        for replica in replicas {
+            bench.answered(("api", replica), "/livez", ALIVE).await;
+        }
+        let before = bench.bus.newest();
+        for replica in &replicas[..hanging] {
+            bench.write_state("api", replica, "hang", "");
+        }
+        let held = |kind: &EventKind| matches!(kind, EventKind::RestartHeld { .. });
+        let event = bench.event(before, held).await;
+        assert!(event.kind.sentence().contains(reason), "{event:?}");
+        let events = bench.bus.since(before, usize::MAX);
+        let exits = events.iter().filter(|event| matches!(event.kind, EventKind::ProcessExited { .. }));
+        assert!(exits.count() <= 1, "at most the first");
+        within(supervisor.stop()).await;
     }
-    let before = bench.bus.newest();
-    for replica in ["1", "2", "3"] {
-        bench.write_state("api", replica, "hang", "");
-    }
-    let fleet = |kind: &EventKind| matches!(kind, EventKind::RestartHeld { reason, .. } if reason.contains("overload"));
-    bench.event(before, fleet).await;
-    let exits = bench.bus.since(before, usize::MAX);
-    let exits = exits.iter().filter(|event| matches!(event.kind, EventKind::ProcessExited { .. })).count();
-    assert!(exits <= 1, "at most the first");
-    within(supervisor.stop()).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use seaworthy_spec::plan::Place;
+use seaworthy_spec::plan::{Limit, Place, Promise, Word};
 
+use super::promise::judge_promise;
 use super::*;
-use crate::measure::Stretch;
+use crate::measure::{LoadMeasure, Measurements, Restarted, Rto, Sample, Stretch};
 use crate::record::{AGE_UNKNOWN, Class, Record};
 
 const MS: u64 = 1_000_000;
@@ -19,7 +20,10 @@ fn at_most(millis: u64) -> Limit {
 
 /// `count` good answers after `millis` each.
 fn good(count: usize, millis: u64) -> Vec<Record> {
-    vec![Record { intended: 5, sent: 5, done: 5 + millis * MS, class: Class::Good, ..Record::default() }; count]
+    vec![
+        Record { intended: 5, sent: 5, done: 5 + millis * MS, class: Class::Good, ..Record::default() };
+        count
+    ]
 }
 
 fn measurements(records: &[Record]) -> Measurements {
@@ -46,11 +50,19 @@ fn shares_are_compared_without_rounding_in_anyones_favour() {
     records.push(Record { class: Class::Failed, ..records[0] });
     let measured = measurements(&records);
     for (share, kept) in [(1.0, false), (0.9991, false), (99.9 / 100.0, true), (0.5, true)] {
-        check(&promise(Some(0), Word::Success, Limit::AtLeastShare(share)), &measured, (Some(0.999), Some(kept)));
+        check(
+            &promise(Some(0), Word::Success, Limit::AtLeastShare(share)),
+            &measured,
+            (Some(0.999), Some(kept)),
+        );
     }
     records[0].class = Class::Degraded;
     let measured = measurements(&records);
-    check(&promise(Some(0), Word::Success, Limit::AtLeastShare(0.999)), &measured, (Some(0.998), Some(false)));
+    check(
+        &promise(Some(0), Word::Success, Limit::AtLeastShare(0.999)),
+        &measured,
+        (Some(0.998), Some(false)),
+    );
     check(&promise(Some(0), Word::Served, Limit::AtLeastShare(0.999)), &measured, (Some(0.999), Some(true)));
     check(&promise(Some(0), Word::Served, Limit::AtLeastShare(0.5)), &measurements(&[]), (None, None));
 }
@@ -116,8 +128,16 @@ fn words_about_the_failure() {
     check(&word(Word::RecoverWithin, 400), &recover(None), (None, Some(false)));
     let restarted = |restarted| Measurements { restarted, ..empty.clone() };
     check(&word(Word::RestartedWithin, 400), &restarted(Restarted::After(MS)), (Some(1.0), Some(true)));
-    check(&word(Word::RestartedWithin, 400), &restarted(Restarted::After(500 * MS)), (Some(500.0), Some(false)));
-    check(&word(Word::RestartedWithin, 400), &restarted(Restarted::Missing { since: 1 }), (None, Some(false)));
+    check(
+        &word(Word::RestartedWithin, 400),
+        &restarted(Restarted::After(500 * MS)),
+        (Some(500.0), Some(false)),
+    );
+    check(
+        &word(Word::RestartedWithin, 400),
+        &restarted(Restarted::Missing { since: 1 }),
+        (None, Some(false)),
+    );
     check(&word(Word::RestartedWithin, 400), &restarted(Restarted::NothingExited), (None, None));
     let rpo = |rpo| Measurements { rpo, ..empty.clone() };
     check(&word(Word::Rpo, 0), &rpo(Some(0)), (Some(0.0), Some(true)));
@@ -147,10 +167,7 @@ fn the_first_moments_have_their_own_words() {
     let judged = judge_promises(&all, &measured);
     let found: Vec<_> = judged.iter().map(|judged| (judged.measured, judged.kept)).collect();
     // `max` has no relaxed counterpart: it holds throughout.
-    assert_eq!(
-        found,
-        [(Some(5.0), Some(true)), (Some(500.0), Some(true)), (Some(500.0), Some(false))]
-    );
+    assert_eq!(found, [(Some(5.0), Some(true)), (Some(500.0), Some(true)), (Some(500.0), Some(false))]);
 }
 
 #[test]

@@ -1,154 +1,15 @@
-//! From measurements to verdicts. Pure.
-//!
-//! Three answers, never two: a promise is kept, broken, or could not be judged. What could not be judged is never
-//! counted as kept, and a fault that had no effect proves nothing at all.
-
-use std::fmt;
+//! Judging promises, one by one.
 
 use seaworthy_spec::plan::{Limit, Promise, Word};
 
-use crate::clock::{NANOS_PER_SECOND, millis};
+use super::words::Unit;
+use crate::clock::{NANOS_PER_SECOND, millis, nanos};
 use crate::measure::{LoadMeasure, Measurements, Restarted, Rto, Sample};
 
 /// A limit in time must be at least so many times the resolution, or it is not judged.
 pub const RESOLUTIONS_PER_LIMIT: u64 = 5;
 /// Tolerance of shares, far below what any number of requests can tell.
 const SHARE_ROUNDING: f64 = 1e-9;
-
-/// The verdict on a failure, or on a whole drill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
-    /// All promises were kept.
-    Kept,
-    /// At least one was not.
-    Broken,
-    /// It could not be judged.
-    Inconclusive,
-    /// It was not tried.
-    NotExercised,
-}
-
-/// Whether the fault took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exercise {
-    /// It did.
-    Effective,
-    /// It was applied and nothing met it.
-    Vacuous,
-    /// It was never applied.
-    NotRun,
-}
-
-/// Whether the drill itself worked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Execution {
-    /// It did.
-    Ok,
-    /// It did not.
-    Error,
-}
-
-/// Whether everything was put back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleanup {
-    /// Proven.
-    Clean,
-    /// Not proven.
-    Dirty,
-}
-
-/// Why users were well again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecoveredBy {
-    /// The system coped while the fault lasted.
-    Itself,
-    /// The fault was taken away.
-    Revert,
-}
-
-impl Verdict {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::Broken => "broken",
-            Self::Inconclusive => "inconclusive",
-            Self::NotExercised => "not_exercised",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::NotExercised => "not exercised",
-            other => other.as_str(),
-        })
-    }
-}
-
-impl Exercise {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Effective => "effective",
-            Self::Vacuous => "vacuous",
-            Self::NotRun => "not_run",
-        }
-    }
-}
-
-impl Execution {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl Cleanup {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Clean => "clean",
-            Self::Dirty => "dirty",
-        }
-    }
-}
-
-impl RecoveredBy {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Itself => "self",
-            Self::Revert => "revert",
-        }
-    }
-}
-
-/// What a promise is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// A share, 0 to 1.
-    Share,
-    /// Milliseconds.
-    Milliseconds,
-    /// A number of things.
-    Count,
-}
-
-impl Unit {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Share => "share",
-            Self::Milliseconds => "ms",
-            Self::Count => "count",
-        }
-    }
-}
 
 /// A judged promise.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,11 +56,11 @@ pub fn judge_promises(promises: &[Promise], measured: &Measurements) -> Vec<Judg
     promises.iter().map(|promise| judge_promise(promise, promises, measured)).collect()
 }
 
-fn judge_promise(promise: &Promise, all: &[Promise], measured: &Measurements) -> JudgedPromise {
+pub(super) fn judge_promise(promise: &Promise, all: &[Promise], measured: &Measurements) -> JudgedPromise {
     let reading = read(promise, all, measured);
     let (at_least, limit, unit) = match promise.limit {
         Limit::AtLeastShare(share) => (true, share, Unit::Share),
-        Limit::AtMost(limit) => (false, millis(crate::clock::nanos(limit)), Unit::Milliseconds),
+        Limit::AtMost(limit) => (false, millis(nanos(limit)), Unit::Milliseconds),
         Limit::AtMostCount(limit) => (false, limit as f64, Unit::Count),
     };
     let (kept, note) = match too_coarse(promise.limit, measured.resolution) {
@@ -223,7 +84,7 @@ fn judge_promise(promise: &Promise, all: &[Promise], measured: &Measurements) ->
 fn too_coarse(limit: Limit, resolution: Option<u64>) -> Option<String> {
     let (Limit::AtMost(limit), Some(resolution)) = (limit, resolution) else { return None };
     let least = resolution.saturating_mul(RESOLUTIONS_PER_LIMIT);
-    if limit.is_zero() || crate::clock::nanos(limit) >= least {
+    if limit.is_zero() || nanos(limit) >= least {
         return None;
     }
     Some(format!(
@@ -234,7 +95,7 @@ fn too_coarse(limit: Limit, resolution: Option<u64>) -> Option<String> {
 
 fn read(promise: &Promise, all: &[Promise], measured: &Measurements) -> Reading {
     let limit = match promise.limit {
-        Limit::AtMost(limit) => crate::clock::nanos(limit),
+        Limit::AtMost(limit) => nanos(limit),
         Limit::AtMostCount(limit) => limit,
         Limit::AtLeastShare(_) => 0,
     };
@@ -246,7 +107,9 @@ fn read(promise: &Promise, all: &[Promise], measured: &Measurements) -> Reading 
     match promise.word {
         Word::Rto => match measured.rto {
             Rto::Masked => Reading::without_value(Some(true), "masked: nobody noticed"),
-            Rto::NotRecovered { .. } => Reading::without_value(Some(false), "not recovered within the window"),
+            Rto::NotRecovered { .. } => {
+                Reading::without_value(Some(false), "not recovered within the window")
+            }
             recovered @ Rto::Recovered { .. } => time(recovered.nanos().unwrap_or(u64::MAX)),
         },
         Word::RecoverWithin => match measured.recover {
@@ -259,7 +122,7 @@ fn read(promise: &Promise, all: &[Promise], measured: &Measurements) -> Reading 
             Restarted::NothingExited => Reading::without_value(None, "no process of the target ended"),
         },
         Word::Rpo => match measured.rpo {
-            Some(nanos) => time(nanos),
+            Some(nanos) => Reading { note: lost_note(measured), ..time(nanos) },
             None => Reading::without_value(None, "the read-back could not be done"),
         },
         Word::Duplicates => match measured.duplicates {
@@ -270,12 +133,21 @@ fn read(promise: &Promise, all: &[Promise], measured: &Measurements) -> Reading 
     }
 }
 
+/// How many writes were lost, in words; nothing when none was.
+fn lost_note(measured: &Measurements) -> Option<String> {
+    let effects = measured.loads.iter().filter_map(|load| load.writes.as_ref()?.effects.as_ref());
+    match effects.map(|effects| effects.lost).sum() {
+        0_u64 => None,
+        1 => Some("1 acknowledged write is lost".to_owned()),
+        lost => Some(format!("{lost} acknowledged writes are lost")),
+    }
+}
+
 /// The part of a load's window that a promise is about: words of the first moments are about those; outer words
 /// that have a counterpart there are about the rest; all others hold throughout.
 fn sample_of<'a>(promise: &Promise, all: &[Promise], load: &'a LoadMeasure) -> &'a Sample {
-    let is_relaxed = || {
-        all.iter().any(|other| other.during && other.load == promise.load && other.word == promise.word)
-    };
+    let is_relaxed =
+        || all.iter().any(|other| other.during && other.load == promise.load && other.word == promise.word);
     let part = match promise.during {
         true => load.early.as_ref(),
         false if is_relaxed() => load.late.as_ref(),
@@ -327,74 +199,12 @@ fn answers_needed(quantile: f64) -> u64 {
 fn stale(sample: &Sample, limit: u64) -> Reading {
     match sample.stale_age_max {
         None => Reading::without_value(Some(true), "no answer was stale"),
-        Some(_) if sample.has_unknown_age() => Reading::without_value(None, "a stale answer did not say its age"),
+        Some(_) if sample.has_unknown_age() => {
+            Reading::without_value(None, "a stale answer did not say its age")
+        }
         Some(age) => {
             let nanos = u64::from(age).saturating_mul(NANOS_PER_SECOND);
             Reading::judged(millis(nanos), nanos <= limit)
         }
     }
 }
-
-/// The verdict on one failure.
-pub fn judge_failure(exercise: Exercise, execution: Execution, promises: &[JudgedPromise]) -> Verdict {
-    if execution == Execution::Error || exercise != Exercise::Effective || promises.is_empty() {
-        return Verdict::Inconclusive;
-    }
-    if promises.iter().any(|promise| promise.kept == Some(false)) {
-        return Verdict::Broken;
-    }
-    if promises.iter().any(|promise| promise.kept.is_none()) {
-        return Verdict::Inconclusive;
-    }
-    Verdict::Kept
-}
-
-/// The verdict on a whole drill: broken when anything is, inconclusive when anything is or nothing was tried.
-pub fn judge_drill(failures: &[Verdict]) -> Verdict {
-    let has = |verdict| failures.contains(&verdict);
-    if has(Verdict::Broken) {
-        Verdict::Broken
-    } else if has(Verdict::Inconclusive) || !has(Verdict::Kept) {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Kept
-    }
-}
-
-/// What decides the exit code of a drill.
-#[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
-    /// Clean-up of all failures and of the processes together.
-    pub cleanup: Cleanup,
-    /// It was interrupted.
-    pub interrupted: bool,
-    /// It could start.
-    pub started: bool,
-    /// The verdicts.
-    pub failures: &'a [Verdict],
-    /// A failure that was not exercised is not good enough.
-    pub require_all: bool,
-}
-
-/// The exit code of a drill; the first rule that matches wins.
-pub fn exit_code(outcome: Outcome<'_>) -> u8 {
-    let has = |verdict| outcome.failures.contains(&verdict);
-    if outcome.cleanup == Cleanup::Dirty {
-        3
-    } else if outcome.interrupted {
-        130
-    } else if !outcome.started {
-        2
-    } else {
-        match judge_drill(outcome.failures) {
-            Verdict::Broken => 1,
-            Verdict::Kept if outcome.require_all && has(Verdict::NotExercised) => 2,
-            Verdict::Kept => 0,
-            Verdict::Inconclusive | Verdict::NotExercised => 2,
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "verdict_tests.rs"]
-mod tests;

@@ -1,0 +1,11 @@
+//! The gateway from outside: raw bytes in, raw bytes out, and upstreams that do what they are told.
+
+mod differential;
+mod drain;
+mod egress;
+mod policy;
+mod requests;
+mod responses;
+mod streaming;
+mod stub;
+mod support;

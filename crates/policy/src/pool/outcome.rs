@@ -1,0 +1,212 @@
+//! What the outcome of an attempt teaches: about its endpoint, its lane, and whether anybody is left.
+
+use std::time::Duration;
+
+use crate::call::Class;
+use crate::ejection::{EjectReason, Verdict};
+use crate::pool::endpoint::{Answer, Endpoint};
+use crate::pool::{EndpointKey, Guard, Permit, Pool, PoolEvent};
+use crate::rng::Rng;
+use crate::time::Time;
+
+/// A refused connection keeps an endpoint out for this long, unless probes or traffic decide sooner.
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+/// An attempt that had this many times its lane's p99 had a fair chance to answer.
+const FAIR_CHANCE_FACTOR: u32 = 2;
+/// The same, while the p99 is unknown.
+const FAIR_CHANCE_UNKNOWN: Duration = Duration::from_millis(200);
+
+impl Pool {
+    /// How long a fruitless wait in `lane` may take before it is suspicious; `None` while too little is known.
+    pub(crate) fn stall_limit(&mut self, now: Time, lane: usize) -> Option<Duration> {
+        let Guard::Ejection(config) = &self.config.guard else { return None };
+        let p99 = self.lanes[lane].p99(now)?;
+        Some(config.min_stall.max(p99.saturating_mul(config.stall_factor)))
+    }
+
+    /// After which wait an attempt first looks whether its endpoint stalled; `None` when the rule is off.
+    pub(crate) fn stall_check_interval(&mut self, now: Time, lane: usize) -> Option<Duration> {
+        let limit = self.stall_limit(now, lane);
+        match &self.config.guard {
+            Guard::Ejection(config) => Some(limit.unwrap_or(config.min_stall)),
+            _ => None,
+        }
+    }
+
+    /// Whether an attempt that is given up now has waited for longer than its answer should take. A deadline that was
+    /// always too short says nothing about the endpoint; one that was long enough must not hide that nothing came.
+    pub(crate) fn had_fair_chance(&mut self, now: Time, permit: &Permit) -> bool {
+        let p99 = self.lanes[permit.lane].p99(now);
+        let fair = p99.map_or(FAIR_CHANCE_UNKNOWN, |p99| p99.saturating_mul(FAIR_CHANCE_FACTOR));
+        now.saturating_since(permit.started) >= fair
+    }
+
+    /// A response head arrived for an attempt that waited.
+    pub(crate) fn on_head(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, class: Class) {
+        let elapsed = now.saturating_since(permit.started);
+        let too_slow =
+            permit.readmission && self.stall_limit(now, permit.lane).is_some_and(|limit| elapsed > limit);
+        let index = self.index(permit.endpoint);
+        let among_peers = index.is_some_and(|index| !self.endpoints[index].is_out());
+        if among_peers && !class.is_failure() && class != Class::Throttled {
+            self.lanes[permit.lane].record(now, elapsed);
+        }
+        let Some(index) = index else { return };
+        let answer = Answer { class, too_slow };
+        let verdict = self.endpoints[index].on_head(now, rng, permit, answer, &self.config);
+        self.act(now, permit.endpoint, verdict);
+    }
+
+    /// An attempt failed before its head: refused, reset, timed out.
+    pub(crate) fn on_failed(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, refused: bool) {
+        let Some(index) = self.index(permit.endpoint) else { return };
+        let verdict = self.endpoints[index].on_failed(now, rng, permit, &self.config);
+        if refused {
+            self.suspect(now, index, "connection refused");
+        }
+        self.act(now, permit.endpoint, verdict);
+        // The only endpoint stays: its callers are better served by a quick retry than by none.
+        if refused && self.endpoints.len() > 1 {
+            self.endpoints[index].refused_until = Some(now.after(REFUSED_PAUSE));
+            self.after_change(now);
+        }
+    }
+
+    /// An attempt was dropped before its head; what it waited is a censored sample. `overtaken` when another attempt of
+    /// its call brought the answer.
+    pub(crate) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, overtaken: bool) {
+        let Some(endpoint) = self.endpoint_mut(permit.endpoint) else { return };
+        let verdict = endpoint.on_cancelled(now, rng, permit, overtaken);
+        self.act(now, permit.endpoint, verdict);
+    }
+
+    /// The answer of this attempt is on its way to the client: it is no longer extra work that may fail.
+    pub(crate) fn on_committed(&mut self, permit: &mut Permit) {
+        if std::mem::take(&mut permit.budgeted) {
+            self.budget.release();
+        }
+    }
+
+    /// The committed body of this attempt ended, well or broken.
+    pub(crate) fn on_body_end(&mut self, now: Time, permit: &Permit, broken: bool) {
+        let Some(index) = self.index(permit.endpoint) else { return };
+        let verdict = self.endpoints[index].on_body_end(permit, broken, &self.config);
+        self.act(now, permit.endpoint, verdict);
+    }
+
+    /// The permit's attempt is over in every respect.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit that was given back cannot be used again")]
+    pub(crate) fn release(&mut self, permit: Permit) {
+        if permit.budgeted {
+            self.budget.release();
+        }
+        if let Some(endpoint) = self.endpoint_mut(permit.endpoint) {
+            endpoint.release();
+        }
+    }
+
+    /// The stall rule for an attempt that waits since `permit.started`. True = move it if that is possible. That also holds
+    /// where the endpoint itself may not be ejected any more. An endpoint that left the pool is left to drain.
+    pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit) -> bool {
+        let limit = self.stall_limit(now, permit.lane);
+        let Guard::Ejection(config) = &self.config.guard else { return false };
+        let outstanding = config.stall_outstanding;
+        let Some(index) = self.index(permit.endpoint) else { return false };
+        let endpoint = &self.endpoints[index];
+        if endpoint.is_stalled_out() {
+            return true;
+        }
+        let Some(limit) = limit else { return false };
+        let quiet_since = permit.started.max(endpoint.last_byte);
+        let stalled = endpoint.waiting >= outstanding && now.saturating_since(quiet_since) >= limit;
+        if stalled {
+            self.suspect(now, index, EjectReason::Stall.as_str());
+            self.act(now, permit.endpoint, Verdict::Eject(EjectReason::Stall));
+        }
+        stalled
+    }
+
+    /// Recomputes what depends on all endpoints together: panic, and whether there is anybody to wait for.
+    pub(super) fn after_change(&mut self, now: Time) {
+        let total = self.endpoints.len();
+        let available = self.endpoints.iter().filter(|endpoint| endpoint.is_open(now, false)).count();
+        let panic = total > 0 && available * 2 < total && matches!(self.config.guard, Guard::Ejection(_));
+        if panic != self.panic {
+            self.panic = panic;
+            self.push(PoolEvent::Panic(panic));
+        }
+        let mut open = self.endpoints.iter().any(|endpoint| endpoint.is_open(now, panic));
+        if !open {
+            open = self.begin_readmission_early(now);
+        }
+        if self.parking.on_availability(now, open) {
+            self.push(PoolEvent::Available);
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// True when somebody can be tried now.
+    fn begin_readmission_early(&mut self, now: Time) -> bool {
+        let mut begun = false;
+        for index in 0..self.endpoints.len() {
+            if self.endpoints[index].begin_readmission_early(now) {
+                self.push(PoolEvent::Readmitting(self.endpoints[index].key));
+                begun = true;
+            }
+        }
+        begun
+    }
+
+    fn suspect(&mut self, now: Time, index: usize, reason: &'static str) {
+        if self.endpoints[index].may_suspect(now) {
+            self.push(PoolEvent::Suspect(self.endpoints[index].key, reason));
+        }
+    }
+
+    fn act(&mut self, now: Time, key: EndpointKey, verdict: Verdict) {
+        match verdict {
+            Verdict::Keep => {}
+            Verdict::Readmitted => self.push(PoolEvent::Readmitted(key)),
+            Verdict::Eject(reason) => self.eject(now, key, reason),
+        }
+        self.collect_breaker_changes();
+        if verdict != Verdict::Keep {
+            self.after_change(now);
+        }
+    }
+
+    fn eject(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
+        let allowed = self.may_eject(now, key, reason);
+        let Guard::Ejection(config) = &self.config.guard else { return };
+        let Some(endpoint) = self.endpoints.iter_mut().find(|endpoint| endpoint.key == key) else { return };
+        if !allowed {
+            return endpoint.spare();
+        }
+        if let Some(duration) = endpoint.eject(now, reason, config) {
+            self.push(PoolEvent::Ejected { endpoint: key, reason, duration });
+        }
+    }
+
+    /// At most `max(1, ⌊(n−1)/2⌋)`, or one whole zone, and never the last that serves.
+    fn may_eject(&self, now: Time, key: EndpointKey, reason: EjectReason) -> bool {
+        let Some(target) = self.endpoints.iter().find(|endpoint| endpoint.key == key) else { return false };
+        let others = || self.endpoints.iter().filter(|endpoint| endpoint.key != key);
+        // A relapse only extends an ejection that was allowed before, so it needs no more than somebody who serves.
+        if reason == EjectReason::Relapse {
+            return others().any(|endpoint| endpoint.is_open(now, self.panic));
+        }
+        let serves = |endpoint: &Endpoint| endpoint.is_open(now, false);
+        if !others().any(serves) {
+            return false;
+        }
+        let out = || others().filter(|endpoint| endpoint.is_out());
+        let cap = ((self.endpoints.len() - 1) / 2).max(1);
+        if out().count() < cap {
+            return true;
+        }
+        let same_zone = out().all(|endpoint| endpoint.zone == target.zone);
+        same_zone && others().any(|endpoint| serves(endpoint) && endpoint.zone != target.zone)
+    }
+}

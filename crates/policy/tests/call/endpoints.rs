@@ -1,0 +1,279 @@
+//! Who is asked: stalls, ejection and the way back, refusals.
+
+use std::time::Duration;
+
+use seaworthy_policy::budget::BudgetConfig;
+use seaworthy_policy::call::{AttemptKind, Call, Cause, Class, Event, Proof, Safety, Step};
+use seaworthy_policy::pool::{EjectReason, EndpointKey, Pool, PoolConfig, PoolEvent};
+use seaworthy_policy::time::Time;
+
+use crate::world::{World, answered, attempt_of, failed, ms};
+
+#[test]
+fn a_hung_endpoint_is_out_after_the_stall_limit_and_its_requests_move_at_once() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(5));
+    let hung = world.endpoints[0];
+    let mut stuck: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Keyed)).collect();
+    let mut unsafe_one = world.start_at(hung, Safety::Unsafe);
+    world.wait(ms(199));
+    assert_eq!(world.on(&mut stuck[0], Event::Timer), [], "not before 200 ms");
+    world.wait(ms(1));
+    for call in &mut stuck {
+        let steps = world.on(call, Event::Timer);
+        let [Step::Cancel { .. }, Step::Attempt { endpoint, kind: AttemptKind::Retry, .. }] = steps[..]
+        else {
+            panic!("{steps:?}")
+        };
+        assert_ne!(endpoint, hung);
+    }
+    assert_eq!(world.on(&mut unsafe_one, Event::Timer), [], "an unsafe one may only wait");
+    let events = world.pool.take_events();
+    let ejected =
+        PoolEvent::Ejected { endpoint: hung, reason: EjectReason::Stall, duration: Duration::from_secs(30) };
+    assert_eq!(events.iter().filter(|event| **event == ejected).count(), 1, "{events:?}");
+    for _ in 0..100 {
+        let mut call = world.call(Safety::Safe);
+        let (attempt, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
+        assert_ne!(endpoint, hung, "out means no client attempt");
+        world.on(&mut call, answered(attempt, Class::Answered));
+    }
+}
+
+#[test]
+fn a_slow_lane_does_not_make_a_stall() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(400));
+    let slow = world.endpoints[0];
+    let mut calls: Vec<Call> = (0..4).map(|_| world.start_at(slow, Safety::Safe)).collect();
+    world.wait(ms(900));
+    for call in &mut calls {
+        assert_eq!(world.on(call, Event::Timer), [], "8 × 400 ms have not passed");
+    }
+}
+
+#[test]
+fn readmission_takes_a_few_hedged_requests_and_no_probe() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.warm_up(300, ms(5));
+    let bad = world.endpoints[1];
+    for _ in 0..5 {
+        let mut call = world.start_at(bad, Safety::Unsafe);
+        world.on(&mut call, answered(0, Class::Error));
+        world.on(&mut call, Event::BodyEnded);
+    }
+    assert!(world.pool.take_events().iter().any(|event| matches!(event, PoolEvent::Ejected { .. })));
+    world.wait(Duration::from_secs(29));
+    world.pool.on_health(world.now, bad, true, "");
+    world.pool.on_timer(world.now);
+    assert_eq!(world.pool.view(world.now)[1].state, "ejected", "a good probe does not readmit");
+    world.wait(Duration::from_secs(1));
+    world.pool.on_timer(world.now);
+    world.warm_up(100, Duration::ZERO);
+    assert_eq!(world.pool.view(world.now)[1].state, "available", "three good requests did");
+}
+
+#[test]
+fn a_readmission_request_is_hedged_even_without_budget() {
+    let budget =
+        BudgetConfig { burst: 0, floor_per_second: 0.0, retry_ratio: 0.0, ..BudgetConfig::default() };
+    let mut world = World::new(3, PoolConfig { budget, ..PoolConfig::default() });
+    world.warm_up(300, ms(5));
+    let bad = world.endpoints[1];
+    for _ in 0..5 {
+        let mut call = world.start_at(bad, Safety::Unsafe);
+        world.on(&mut call, answered(0, Class::Error));
+        world.on(&mut call, Event::BodyEnded);
+    }
+    world.wait(Duration::from_secs(30));
+    world.pool.on_timer(world.now);
+    let mut call = world.call(Safety::Safe);
+    let (_, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
+    assert_eq!(endpoint, bad);
+    world.wait(ms(10));
+    let steps = world.on(&mut call, Event::Timer);
+    assert!(matches!(steps[..], [Step::Attempt { kind: AttemptKind::Hedge, .. }]), "{steps:?}");
+}
+
+#[test]
+fn never_the_last_endpoint_and_at_most_one_of_three_from_different_zones() {
+    let mut world = World::new(3, PoolConfig::default());
+    for round in 0..200 {
+        let mut call = world.call(Safety::Unsafe);
+        let (attempt, _) = attempt_of(&world.on(&mut call, Event::Start));
+        world.on(&mut call, answered(attempt, Class::Error));
+        world.on(&mut call, Event::BodyEnded);
+        let ejected = world.pool.view(world.now).iter().filter(|view| view.state == "ejected").count();
+        assert!(ejected <= 1, "round {round}");
+    }
+}
+
+#[test]
+fn one_whole_zone_may_go_while_another_serves() {
+    let mut pool = Pool::new(PoolConfig::default());
+    let keys: Vec<_> = [0, 0, 1].into_iter().map(|zone| pool.on_added(Time::ZERO, zone)).collect();
+    for key in &keys {
+        pool.on_health(Time::ZERO, *key, true, "");
+    }
+    let mut world = World::new(0, PoolConfig::default());
+    world.pool = pool;
+    for bad in [keys[0], keys[1], keys[2]] {
+        for _ in 0..5 {
+            if world.pool.view(world.now).iter().any(|view| view.endpoint == bad && view.state == "ejected") {
+                break;
+            }
+            let mut call = world.start_at(bad, Safety::Unsafe);
+            world.on(&mut call, answered(0, Class::Error));
+            world.on(&mut call, Event::BodyEnded);
+        }
+    }
+    let states: Vec<_> = world.pool.view(world.now).iter().map(|view| view.state).collect();
+    assert_eq!(states, ["ejected", "ejected", "available"]);
+}
+
+#[test]
+fn a_refused_endpoint_is_avoided_at_once_and_comes_back() {
+    let mut world = World::new(2, PoolConfig::default());
+    let mut call = world.call(Safety::Unsafe);
+    let (attempt, refused) = attempt_of(&world.on(&mut call, Event::Start));
+    let (attempt, other) = attempt_of(&world.on(&mut call, failed(attempt, Proof::Refused, Cause::Connect)));
+    assert_ne!(other, refused);
+    world.on(&mut call, answered(attempt, Class::Answered));
+    assert!(
+        world
+            .pool
+            .take_events()
+            .iter()
+            .any(|event| matches!(event, PoolEvent::Suspect(key, _) if *key == refused))
+    );
+    for _ in 0..20 {
+        let mut call = world.call(Safety::Safe);
+        let (attempt, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
+        assert_eq!(endpoint, other);
+        world.on(&mut call, answered(attempt, Class::Answered));
+    }
+    world.wait(ms(250));
+    world.pool.on_timer(world.now);
+    world.start_at(refused, Safety::Safe);
+}
+
+/// Starts calls at `endpoint` and answers them all like this.
+fn answer_at(world: &mut World, endpoint: EndpointKey, class: Class, ending: Event) {
+    let mut call = world.start_at(endpoint, Safety::Unsafe);
+    world.on(&mut call, answered(0, class));
+    world.on(&mut call, ending);
+}
+
+#[test]
+fn without_budget_a_stalled_request_goes_on_waiting() {
+    let budget =
+        BudgetConfig { burst: 0, floor_per_second: 0.0, retry_ratio: 0.0, ..BudgetConfig::default() };
+    let mut world = World::new(3, PoolConfig { budget, ..PoolConfig::default() });
+    world.warm_up(300, ms(5));
+    let hung = world.endpoints[0];
+    let mut stuck: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Safe)).collect();
+    world.wait(ms(200));
+    for call in &mut stuck {
+        assert_eq!(world.on(call, Event::Timer), [], "waiting beats failing");
+    }
+    assert_eq!(world.pool.view(world.now)[0].state, "ejected");
+    let steps = world.on(&mut stuck[0], answered(0, Class::Answered));
+    assert_eq!(steps, [Step::Commit { attempt: 0 }], "it woke up");
+}
+
+#[test]
+fn a_stalled_request_moves_even_where_no_more_endpoints_may_be_ejected() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(600, ms(5));
+    let [first, second, well] = world.endpoints[..] else { panic!("three") };
+    let mut stuck: Vec<Call> = Vec::new();
+    for hung in [first, second] {
+        stuck.extend((0..3).map(|_| world.start_at(hung, Safety::Safe)));
+    }
+    world.wait(ms(200));
+    for call in &mut stuck {
+        let mut steps = world.on(call, Event::Timer);
+        // A move to the other hung one is moved again.
+        if attempt_of(&steps).1 != well {
+            world.wait(ms(200));
+            steps = world.on(call, Event::Timer);
+        }
+        assert_eq!(attempt_of(&steps).1, well);
+        world.on(call, answered(attempt_of(&steps).0, Class::Answered));
+        world.on(call, Event::BodyEnded);
+    }
+    let suspicions = |event: &&PoolEvent| matches!(event, PoolEvent::Suspect(..));
+    let count = world.pool.take_events().iter().filter(suspicions).count();
+    assert!((2..=6).contains(&count), "one suspicion per endpoint and quarter of a second: {count}");
+}
+
+#[test]
+fn attempts_at_an_endpoint_that_left_the_pool_may_finish() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(5));
+    let leaving = world.endpoints[0];
+    let mut calls: Vec<Call> = (0..3).map(|_| world.start_at(leaving, Safety::Safe)).collect();
+    world.pool.on_removed(world.now, leaving, "left the spec");
+    world.wait(ms(400));
+    for call in &mut calls {
+        assert_eq!(world.on(call, Event::Timer), [], "it drains");
+        assert_eq!(world.on(call, answered(0, Class::Answered)), [Step::Commit { attempt: 0 }]);
+        world.on(call, Event::BodyEnded);
+    }
+}
+
+#[test]
+fn bodies_that_break_off_in_a_row_eject() {
+    let mut world = World::new(3, PoolConfig::default());
+    let bad = world.endpoints[0];
+    for _ in 0..4 {
+        answer_at(&mut world, bad, Class::Answered, Event::BodyFailed);
+    }
+    answer_at(&mut world, bad, Class::Answered, Event::BodyEnded);
+    for round in 0..5 {
+        assert_eq!(world.pool.view(world.now)[0].state, "available", "round {round}");
+        answer_at(&mut world, bad, Class::Answered, Event::BodyFailed);
+    }
+    assert_eq!(world.pool.view(world.now)[0].state, "ejected");
+}
+
+#[test]
+fn slow_down_is_neither_good_nor_bad() {
+    let mut world = World::new(3, PoolConfig::default());
+    let bad = world.endpoints[0];
+    for _ in 0..4 {
+        answer_at(&mut world, bad, Class::Error, Event::BodyEnded);
+    }
+    for _ in 0..10 {
+        answer_at(&mut world, bad, Class::Throttled, Event::BodyEnded);
+    }
+    assert_eq!(world.pool.view(world.now)[0].state, "available", "429 is no failure");
+    answer_at(&mut world, bad, Class::Error, Event::BodyEnded);
+    assert_eq!(world.pool.view(world.now)[0].state, "ejected", "and no success either");
+}
+
+#[test]
+fn late_answers_of_an_ejected_endpoint_do_not_blind_the_stall_rule() {
+    let mut world = World::new(5, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(5));
+    let [slow, hung, ..] = world.endpoints[..] else { panic!("five") };
+    let mut late: Vec<Call> = (0..20).map(|_| world.start_at(slow, Safety::Unsafe)).collect();
+    world.wait(ms(200));
+    world.on(&mut late[0], Event::Timer);
+    world.wait(ms(800));
+    for call in &mut late {
+        world.on(call, answered(0, Class::Answered));
+        world.on(call, Event::BodyEnded);
+    }
+    let mut stuck: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Safe)).collect();
+    world.wait(ms(200));
+    for call in &mut stuck {
+        attempt_of(&world.on(call, Event::Timer));
+    }
+    assert_eq!(world.pool.view(world.now)[1].state, "ejected", "200 ms, not 8 × 1 s");
+}
