@@ -31,6 +31,6 @@ pub use node::{HttpNode, Node};
 pub use progress::{Lines, Phase, Progress, Silent, Update};
 pub use report::{DrillReport, FailureReport};
 pub use run::{
-    DrillOptions, NODE_SILENT_MAX, RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX, drill, drill_subject,
+    DrillOptions, FAULT_MAX, NODE_SILENT_MAX, RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX, drill, drill_subject,
 };
 pub use subject::{ReplicaSubject, ServiceSubject, Subject, Victim};

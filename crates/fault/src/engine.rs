@@ -94,7 +94,7 @@ struct Held {
 
 impl Held {
     fn met(&self) -> Option<u64> {
-        self.detoured.iter().filter_map(Detoured::met).reduce(|sum, met| sum + met)
+        self.detoured.iter().map(Detoured::met).reduce(|sum, met| sum + met)
     }
 }
 

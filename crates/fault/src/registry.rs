@@ -53,9 +53,8 @@ pub struct Applied {
 pub struct Ended {
     /// When its effect was gone, in nanoseconds of `CLOCK_MONOTONIC`.
     pub ended_at: u64,
-    /// How many client requests a proxy swallowed, delayed or answered; ours, sent as proof, are not among them.
-    /// `None` without a proxy: the kernel refuses or drops connections without telling us, and kills and pauses act
-    /// on processes.
+    /// How many client requests met a network fault: swallowed, delayed or answered by a proxy (ours, sent as proof, are
+    /// not among them), or led to an address that refuses or hangs. `None` for kills and pauses: they act on processes.
     pub met: Option<u64>,
     /// `cleared`, `deadline`, or `effect proven` when nothing is held (a kill).
     pub why: String,

@@ -108,6 +108,7 @@ impl Record {
         let duration = now.saturating_since(self.started);
         worker.shared.metrics.request_ended(worker.index, self.target, self.status, duration);
         self.client.set_idle(now);
+        self.client.count_bytes();
         worker.log_line(now, |line| self.line(line, driver, duration));
     }
 
@@ -117,13 +118,17 @@ impl Record {
         let (edge, route) = &worker.shared.labels[self.target];
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
         let level = if self.proxy_error.is_some() || status >= 500 { "warn" } else { "info" };
-        let _ = write!(line, "\"level\":\"{level}\",\"message\":\"request\",\"service\":\"seaworthy\",\"request_id\":\"");
+        let _ = write!(
+            line,
+            "\"level\":\"{level}\",\"message\":\"request\",\"service\":\"seaworthy\",\"request_id\":\""
+        );
         escape(line, self.request_id.as_bytes());
         let _ = write!(line, "\",\"edge\":\"{edge}\"");
         if !route.is_empty() {
             let _ = write!(line, ",\"route\":\"{route}\"");
         }
-        let _ = write!(line, ",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"", self.client.peer, self.method);
+        let _ =
+            write!(line, ",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"", self.client.peer, self.method);
         escape(line, self.path.as_bytes());
         let _ = write!(line, "\",\"status\":{status},\"duration_ms\":");
         millis(line, duration);
@@ -147,7 +152,8 @@ impl Record {
         let mut zone = None;
         for (index, (trace, endpoint)) in driver.call().trail().iter().zip(driver.endpoints()).enumerate() {
             let separator = if index == 0 { "" } else { "," };
-            let (ended, outcome) = trace.ended.map_or((trace.started, "open"), |(at, ended)| (at, outcome(ended)));
+            let (ended, outcome) =
+                trace.ended.map_or((trace.started, "open"), |(at, ended)| (at, outcome(ended)));
             let _ = write!(
                 line,
                 "{separator}{{\"endpoint\":\"{}\",\"kind\":\"{}\",\"outcome\":\"{outcome}\",\"start_ms\":",

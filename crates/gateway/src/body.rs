@@ -58,7 +58,8 @@ impl ClientBody {
     pub(crate) async fn collect(mut self) -> Result<Bytes, BodyError> {
         let mut first = Bytes::new();
         let mut more = BytesMut::new();
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+        {
             let data = frame?.into_data().map_err(|_| BodyError::Trailers)?;
             if first.is_empty() && more.is_empty() {
                 first = data;
@@ -185,7 +186,9 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Source::Stream(body) => body.size_hint(),
         }
     }
@@ -237,5 +240,7 @@ impl Body for ResponseBody {
 
 /// True for a response that may stay silent for long.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }

@@ -62,6 +62,12 @@ impl Client {
         self.last_active.set(now);
     }
 
+    /// Tells the metrics what came and went since the last call.
+    pub(crate) fn count_bytes(&self) {
+        let (received, sent) = (self.signals.take_received(), self.signals.take_sent());
+        self.worker.shared.metrics.client_bytes(self.worker.index, self.entry.index(), received, sent);
+    }
+
     /// The connection must end with a reset: a clean end would look like the end of the body.
     pub(crate) fn reset_at_end(&self) {
         self.reset.set(true);
@@ -90,7 +96,12 @@ impl Drop for Presence {
 }
 
 /// Serves a connection until it ends. It counts as open from this call on, not from the first poll.
-pub(crate) fn handle(worker: Rc<Worker>, entry: Entry, stream: TcpStream, peer: IpAddr) -> impl Future<Output = ()> {
+pub(crate) fn handle(
+    worker: Rc<Worker>,
+    entry: Entry,
+    stream: TcpStream,
+    peer: IpAddr,
+) -> impl Future<Output = ()> {
     let listener = entry.index();
     worker.connections.set(worker.connections.get() + 1);
     worker.shared.metrics.client_connected(worker.index, listener, 1);
@@ -110,8 +121,7 @@ pub(crate) fn handle(worker: Rc<Worker>, entry: Entry, stream: TcpStream, peer: 
     });
     async move {
         let stream = run(&client, GuardedStream::new(stream, signals)).await;
-        let (received, sent) = (client.signals.take_received(), client.signals.take_sent());
-        client.worker.shared.metrics.client_bytes(client.worker.index, listener, received, sent);
+        client.count_bytes();
         drop(presence);
         if client.reset.get() {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));

@@ -61,7 +61,11 @@ impl Delivery {
         terms: &Terms,
     ) -> Self {
         let now = driver.now();
-        let timer = driver.take_timer();
+        let mut timer = driver.take_timer();
+        let first_look = driver.instant(now.after(terms.idle_limit));
+        if timer.deadline() > first_look {
+            timer.as_mut().reset(first_look);
+        }
         let mut delivery = Self {
             incoming,
             driver,
@@ -82,7 +86,10 @@ impl Delivery {
     }
 
     /// The next frame, or the end.
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.ended {
             return Poll::Ready(None);
         }

@@ -258,7 +258,9 @@ impl Drop for Driver {
 /// The number of an attempt, from 1.
 fn attempt_number(attempt: AttemptId) -> HeaderValue {
     const FIRST: [&str; 5] = ["1", "2", "3", "4", "5"];
-    FIRST.get(usize::from(attempt)).map_or_else(|| u16::from(attempt).saturating_add(1).into(), |text| HeaderValue::from_static(text))
+    FIRST
+        .get(usize::from(attempt))
+        .map_or_else(|| u16::from(attempt).saturating_add(1).into(), |text| HeaderValue::from_static(text))
 }
 
 /// `Retry-After` in seconds. The form with a date is rare, and useless without a common clock.

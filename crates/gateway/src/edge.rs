@@ -112,7 +112,8 @@ impl Edge {
         let core = Core { pool: Pool::new(spec.pool), rng: Rng::seeded(spec.seed), endpoints: Vec::new() };
         let via_mark = format!("({}-{})", spec.pseudonym, spec.index);
         Self {
-            via_value: HeaderValue::try_from(format!("1.1 seaworthy {via_mark}")).expect("visible ASCII and spaces"),
+            via_value: HeaderValue::try_from(format!("1.1 seaworthy {via_mark}"))
+                .expect("visible ASCII and spaces"),
             via_mark,
             name: spec.name,
             index: spec.index,
@@ -140,7 +141,8 @@ impl Edge {
         for step in &scratch.steps {
             if let Step::Attempt { attempt, endpoint, kind } = *step {
                 let endpoint = endpoints.iter().find(|known| known.key == endpoint);
-                let endpoint = Arc::clone(endpoint.expect("a pool picks endpoints it was given and not robbed of"));
+                let endpoint =
+                    Arc::clone(endpoint.expect("a pool picks endpoints it was given and not robbed of"));
                 scratch.starts.push(Start { attempt, kind, endpoint });
             }
         }
@@ -162,7 +164,13 @@ impl Edge {
                 if known(&core, id).is_none() {
                     let key = core.pool.on_added(now, *zone);
                     let host = HeaderValue::try_from(address.to_string()).expect("digits, dots and colons");
-                    core.endpoints.push(Arc::new(Endpoint { key, id: id.clone(), address: *address, host, zone: *zone }));
+                    core.endpoints.push(Arc::new(Endpoint {
+                        key,
+                        id: id.clone(),
+                        address: *address,
+                        host,
+                        zone: *zone,
+                    }));
                 }
             }
             EndpointChange::Health { id, ready, reason } => {
@@ -252,7 +260,11 @@ impl Edge {
                 if let (Some(sink), Some(id)) = (self.suspicions.get(), &endpoint) {
                     sink.suspect(id, reason);
                 }
-                EventKind::EndpointSuspected { service: service(), replica: replica(), reason: reason.to_owned() }
+                EventKind::EndpointSuspected {
+                    service: service(),
+                    replica: replica(),
+                    reason: reason.to_owned(),
+                }
             }
             PoolEvent::Ejected { reason, duration, .. } => {
                 self.ejections.fetch_add(1, Ordering::Relaxed);

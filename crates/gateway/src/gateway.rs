@@ -106,7 +106,8 @@ impl Gateway {
     pub fn start(plan: &Plan, ports: GatewayPorts) -> Result<Self, GatewayError> {
         let threads = ports.threads.clamp(1, THREADS_MAX);
         let seed = RandomState::new().hash_one(std::process::id());
-        let mut sockets: Vec<Vec<(Entry, std::net::TcpListener)>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Vec<(Entry, std::net::TcpListener)>> =
+            (0..threads).map(|_| Vec::new()).collect();
         let mut open = |entry: Entry, what: &str, address: SocketAddr| {
             let opened = listener::open(address, threads);
             let (real, opened) =

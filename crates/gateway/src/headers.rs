@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
 };
 
 /// Names a request through all hops and logs.
@@ -171,7 +172,8 @@ impl RequestIds {
         for (place, digit) in text[11..11 + digits].iter_mut().enumerate() {
             *digit = DIGITS[((self.next >> (4 * (digits - 1 - place))) & 15) as usize];
         }
-        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text[..11 + digits])).expect("letters, digits, a dash")
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text[..11 + digits]))
+            .expect("letters, digits, a dash")
     }
 }
 
@@ -204,7 +206,10 @@ mod tests {
             assert_eq!(names(&headers), expected, "{fields:?}");
         };
         check(&[("host", "a"), ("connection", "keep-alive"), ("keep-alive", "timeout=5")], &["host"]);
-        check(&[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")], &[]);
+        check(
+            &[("connection", "close, X-One"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")],
+            &[],
+        );
         check(&[("connection", "host, content-length, via"), ("host", "a"), ("via", "b")], &["host", "via"]);
         check(&[("proxy-connection", "x"), ("transfer-encoding", "chunked"), ("upgrade", "h2c")], &[]);
         check(&[("te", "gzip")], &[]);
@@ -233,11 +238,14 @@ mod tests {
     fn request_ids_are_made_in_order() {
         let mut ids = RequestIds::new(1);
         let made: Vec<HeaderValue> = (0..17).map(|_| ids.next()).collect();
-        assert_eq!((&made[0], &made[14], &made[15]), (
-            &HeaderValue::from_static("1000000000-1"),
-            &HeaderValue::from_static("1000000000-f"),
-            &HeaderValue::from_static("1000000000-10"),
-        ));
+        assert_eq!(
+            (&made[0], &made[14], &made[15]),
+            (
+                &HeaderValue::from_static("1000000000-1"),
+                &HeaderValue::from_static("1000000000-f"),
+                &HeaderValue::from_static("1000000000-10"),
+            )
+        );
         ids.next = u64::MAX - 1;
         assert_eq!(ids.next(), "1000000000-ffffffffffffffff");
     }
@@ -245,14 +253,15 @@ mod tests {
     #[test]
     fn forwarded_fields_name_the_client() {
         let peer = address_value([127, 0, 0, 1].into());
-        let mut headers = map(&[("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
+        let mut headers =
+            map(&[("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         set_forwarded(&mut headers, &peer);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 127.0.0.1");
-        assert_eq!((&headers["x-forwarded-proto"], &headers["x-forwarded-host"]), (
-            &HeaderValue::from_static("http"),
-            &HeaderValue::from_static("a"),
-        ));
+        assert_eq!(
+            (&headers["x-forwarded-proto"], &headers["x-forwarded-host"]),
+            (&HeaderValue::from_static("http"), &HeaderValue::from_static("a"),)
+        );
     }
 
     #[test]

@@ -33,7 +33,10 @@ impl Entry {
 }
 
 /// Opens `count` sockets that listen on the same address. With port 0 the kernel picks one for all of them.
-pub(crate) fn open(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+pub(crate) fn open(
+    address: SocketAddr,
+    count: usize,
+) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
     let first = open_one(address)?;
     let real = first.local_addr()?;
     let mut sockets = vec![first];

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use seaworthy_observe::metrics::{Counters, Describe, Gauges, Histograms, LATENCY_SECONDS, MetricError, Registry};
+use seaworthy_observe::metrics::{
+    Counters, Describe, Gauges, Histograms, LATENCY_SECONDS, MetricError, Registry,
+};
 use seaworthy_policy::call::AttemptKind;
 
 use crate::edge::Edge;
@@ -38,7 +40,8 @@ impl Metrics {
         listeners: &[String],
     ) -> Result<Self, MetricError> {
         let by_edge: Vec<Vec<String>> = edges.iter().map(|edge| vec![edge.name.clone()]).collect();
-        let by_target: Vec<Vec<String>> = targets.iter().map(|(edge, route)| vec![edge.clone(), route.clone()]).collect();
+        let by_target: Vec<Vec<String>> =
+            targets.iter().map(|(edge, route)| vec![edge.clone(), route.clone()]).collect();
         let by_listener: Vec<Vec<String>> = listeners.iter().map(|listener| vec![listener.clone()]).collect();
         let by_class = with_each(&by_target, &CODE_CLASSES);
         let by_kind = with_each(&by_edge, &ATTEMPT_KINDS);
@@ -110,7 +113,13 @@ impl Metrics {
     }
 
     /// `status` is `None` when the client left before an answer.
-    pub(crate) fn request_ended(&self, shard: usize, target: usize, status: Option<StatusCode>, duration: Duration) {
+    pub(crate) fn request_ended(
+        &self,
+        shard: usize,
+        target: usize,
+        status: Option<StatusCode>,
+        duration: Duration,
+    ) {
         let gone = CODE_CLASSES.len() - 1;
         let class = status.map_or(gone, |status| (usize::from(status.as_u16() / 100)).clamp(1, gone) - 1);
         self.in_flight.add(shard, target, -1);
@@ -151,9 +160,12 @@ fn asked(registry: &Registry, edges: &[Arc<Edge>]) -> Result<(), MetricError> {
         })
     };
     ask("seaworthy_parked_requests", "Requests that wait for an endpoint.", |edge| f64::from(edge.parked()))?;
-    ask("seaworthy_retry_budget_attempts", "Retries and hedges that the budget still allows.", |edge| edge.view().1)?;
+    ask("seaworthy_retry_budget_attempts", "Retries and hedges that the budget still allows.", |edge| {
+        edge.view().1
+    })?;
     ask("seaworthy_endpoints_out", "Endpoints that get no ordinary traffic.", |edge| {
-        edge.view().0.iter().filter(|(_, view)| view.state != "available" && view.state != "ramp").count() as f64
+        edge.view().0.iter().filter(|(_, view)| view.state != "available" && view.state != "ramp").count()
+            as f64
     })?;
     let edges = edges.to_vec();
     let describe = Describe {

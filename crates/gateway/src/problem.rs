@@ -160,27 +160,38 @@ fn words(kind: FailureKind, trail: &[Trace]) -> (&'static str, &'static str, &'s
         FailureKind::Connect if refused(trail) => {
             ("connection-refused", "The service refused the connection", "connection_refused")
         }
-        FailureKind::Connect => ("connect-failed", "The service could not be reached", "destination_unavailable"),
+        FailureKind::Connect => {
+            ("connect-failed", "The service could not be reached", "destination_unavailable")
+        }
         FailureKind::ConnectTimeout => {
             ("connect-timeout", "The connection to the service was not made in time", "connection_timeout")
         }
-        FailureKind::Reset => {
-            ("connection-terminated", "The service ended the connection before it answered", "connection_terminated")
+        FailureKind::Reset => (
+            "connection-terminated",
+            "The service ended the connection before it answered",
+            "connection_terminated",
+        ),
+        FailureKind::Protocol => {
+            ("bad-response", "The service did not answer in HTTP", "http_protocol_error")
         }
-        FailureKind::Protocol => ("bad-response", "The service did not answer in HTTP", "http_protocol_error"),
         FailureKind::AttemptTimeout => {
             ("attempt-timeout", "The service did not answer in time", "http_response_timeout")
         }
         FailureKind::TotalTimeout => {
             ("total-timeout", "There was no answer before the deadline", "http_response_timeout")
         }
-        FailureKind::RequestBody => ("request-body", "The body of the request did not arrive", "http_request_error"),
+        FailureKind::RequestBody => {
+            ("request-body", "The body of the request did not arrive", "http_request_error")
+        }
     }
 }
 
 fn refused(trail: &[Trace]) -> bool {
     use seaworthy_policy::call::Proof;
-    matches!(trail.last().and_then(|trace| trace.ended), Some((_, Ended::Failed(Proof::Refused, Cause::Connect))))
+    matches!(
+        trail.last().and_then(|trace| trace.ended),
+        Some((_, Ended::Failed(Proof::Refused, Cause::Connect)))
+    )
 }
 
 /// The timer that fired with its limit, or what went wrong; and how often we tried.

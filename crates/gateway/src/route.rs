@@ -27,7 +27,8 @@ impl Router {
 
     /// Routes a request by its method and raw path.
     pub(crate) fn route(&self, method: &str, path: &str) -> Routed {
-        let takes = |matcher: &RouteMatch| matcher.method.as_deref().is_none_or(|wanted| accepts(wanted, method));
+        let takes =
+            |matcher: &RouteMatch| matcher.method.as_deref().is_none_or(|wanted| accepts(wanted, method));
         let found = self.matchers.iter().position(|matcher| takes_path(matcher, path) && takes(matcher));
         found.map_or_else(|| self.otherwise(path), Routed::To)
     }

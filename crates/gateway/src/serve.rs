@@ -23,8 +23,8 @@ use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms}
 use crate::driver::{Driver, Outcome, Template};
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
-    ATTEMPT, DEADLINE, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, deadline_ms, has_odd_expectation,
-    has_passed, sane_request_id, set_forwarded, strip_hop_by_hop, wants_websocket,
+    ATTEMPT, DEADLINE, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, deadline_ms,
+    has_odd_expectation, has_passed, sane_request_id, set_forwarded, strip_hop_by_hop, wants_websocket,
 };
 use crate::listener::Entry;
 use crate::problem::{Problem, Told};
@@ -35,8 +35,8 @@ use crate::upstream::Answer;
 /// Answers a request. Never fails: what goes wrong becomes an answer.
 pub(crate) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let request_id = sane_request_id(request.headers()).unwrap_or_else(|| client.worker.next_request_id());
-    let (method, path) = (request.method().clone(), request.uri().path());
-    let record = Record::begin(Rc::clone(&client), method, path, request_id.clone());
+    let record =
+        Record::begin(Rc::clone(&client), request.method().clone(), request.uri().path(), request_id.clone());
     let old_version = request.version() == Version::HTTP_10;
     let mut response = match examine(&client, &request) {
         Ok(target) => forward(&client, target, request, record, old_version).await,
@@ -72,16 +72,26 @@ fn examine(client: &Client, request: &Request<Incoming>) -> Result<usize, Box<Pr
     let headers = request.headers();
     if wants_websocket(headers) {
         let detail = "WebSocket connections cannot be made through this gateway";
-        let problem = Problem::request(StatusCode::NOT_IMPLEMENTED, "websocket", "WebSocket is not served", detail);
+        let problem =
+            Problem::request(StatusCode::NOT_IMPLEMENTED, "websocket", "WebSocket is not served", detail);
         return Err(Box::new(Problem { error: "http_request_denied", ..problem }));
     }
     if has_odd_expectation(headers) {
         let (status, title) = (StatusCode::EXPECTATION_FAILED, "The expectation cannot be met");
-        return Err(Box::new(Problem::request(status, "expectation", title, "only 100-continue is understood")));
+        return Err(Box::new(Problem::request(
+            status,
+            "expectation",
+            title,
+            "only 100-continue is understood",
+        )));
     }
     let path = request.uri().path();
     if !is_unambiguous(path) {
-        return bad("path", "The path is ambiguous", "dot segments, encoded slashes and broken encodings are refused");
+        return bad(
+            "path",
+            "The path is ambiguous",
+            "dot segments, encoded slashes and broken encodings are refused",
+        );
     }
     let target = match client.entry {
         Entry::Egress { target, .. } => target,
@@ -89,7 +99,8 @@ fn examine(client: &Client, request: &Request<Incoming>) -> Result<usize, Box<Pr
     };
     if has_passed(headers, &client.worker.shared.targets[target].edge.via_mark) {
         let detail = "the request came through this gateway before";
-        let problem = Problem::request(StatusCode::BAD_GATEWAY, "loop", "The request goes round in circles", detail);
+        let problem =
+            Problem::request(StatusCode::BAD_GATEWAY, "loop", "The request goes round in circles", detail);
         return Err(Box::new(Problem { error: "proxy_loop_detected", ..problem }));
     }
     Ok(target)
@@ -100,7 +111,12 @@ fn route(client: &Client, method: &Method, path: &str) -> Result<usize, Box<Prob
         Routed::To(route) => Ok(route),
         Routed::Nowhere => {
             let detail = "no route takes this path";
-            Err(Box::new(Problem::request(StatusCode::NOT_FOUND, "no-route", "There is nothing here", detail)))
+            Err(Box::new(Problem::request(
+                StatusCode::NOT_FOUND,
+                "no-route",
+                "There is nothing here",
+                detail,
+            )))
         }
         Routed::OtherMethods(methods) => {
             let (status, title) = (StatusCode::METHOD_NOT_ALLOWED, "The method is not served here");
@@ -196,8 +212,12 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 fn body_failed(detail: &str) -> Problem {
-    let problem =
-        Problem::request(StatusCode::BAD_REQUEST, "request-body", "The body of the request did not arrive", detail);
+    let problem = Problem::request(
+        StatusCode::BAD_REQUEST,
+        "request-body",
+        "The body of the request did not arrive",
+        detail,
+    );
     Problem { close: true, ..problem }
 }
 
@@ -270,7 +290,11 @@ fn deliver(
         close_delimited: old_version && !headers.contains_key(CONTENT_LENGTH),
     };
     let delivery = Delivery::new(incoming, driver, connection, record, Rc::clone(client), &terms);
-    let body = if delivery.is_ended() { ResponseBody::Whole(None) } else { ResponseBody::Delivery(Box::new(delivery)) };
+    let body = if delivery.is_ended() {
+        ResponseBody::Whole(None)
+    } else {
+        ResponseBody::Delivery(Box::new(delivery))
+    };
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -286,7 +310,8 @@ fn give_up(
     limit: Duration,
 ) -> Response<ResponseBody> {
     let call = driver.call();
-    let told = Told { trail: call.trail(), maybe_executed: call.maybe_executed(), config: &target.call, limit };
+    let told =
+        Told { trail: call.trail(), maybe_executed: call.maybe_executed(), config: &target.call, limit };
     let answer = target.exchange.on_failure(failure);
     let status = match answer {
         Say::Problem { status, .. } => status,
@@ -309,7 +334,12 @@ fn give_up(
 }
 
 /// A rung of the ladder; carries the Proxy-Status of the failure it stands for.
-fn degraded(target: &Target, step: usize, problem: Problem, request_id: &HeaderValue) -> Response<ResponseBody> {
+fn degraded(
+    target: &Target,
+    step: usize,
+    problem: Problem,
+    request_id: &HeaderValue,
+) -> Response<ResponseBody> {
     let mut response = problem.into_response(request_id);
     let Some(fixed) = target.degrade.get(step) else { return response };
     *response.status_mut() = fixed.status;

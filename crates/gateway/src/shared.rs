@@ -92,9 +92,9 @@ impl Shared {
         labels.push(("ingress".to_owned(), String::new()));
         let mut listeners = vec!["ingress".to_owned()];
         listeners.extend(egresses(plan).map(|egress| format!("egress:{}", egress.service.name)));
-        let metrics = Metrics::register(&ports.metrics, &labels, &edges, &listeners).map_err(GatewayError::Metrics)?;
-        let ports =
-            Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
+        let metrics =
+            Metrics::register(&ports.metrics, &labels, &edges, &listeners).map_err(GatewayError::Metrics)?;
+        let ports = Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
         Ok(Self {
             ports,
             router: Router::new(&plan.routes),
@@ -113,7 +113,9 @@ impl Shared {
 /// The egresses of a plan, in the order of their listeners.
 pub(crate) fn egresses(plan: &Plan) -> impl Iterator<Item = EgressPlan<'_>> {
     let with_listener = plan.services.iter().filter(|service| service.egress.is_some());
-    with_listener.enumerate().map(|(index, service)| EgressPlan { service, target: plan.routes.len() + index })
+    with_listener
+        .enumerate()
+        .map(|(index, service)| EgressPlan { service, target: plan.routes.len() + index })
 }
 
 impl Builder<'_> {
@@ -123,8 +125,10 @@ impl Builder<'_> {
         for route in &self.plan.routes {
             *lanes.entry(route.to).or_default() += 1;
         }
-        let edges: BTreeMap<usize, Arc<Edge>> =
-            lanes.iter().map(|(service, lanes)| (*service, self.edge(*service, Via::Ingress, *lanes))).collect();
+        let edges: BTreeMap<usize, Arc<Edge>> = lanes
+            .iter()
+            .map(|(service, lanes)| (*service, self.edge(*service, Via::Ingress, *lanes)))
+            .collect();
         let mut next_lane: BTreeMap<usize, usize> = BTreeMap::new();
         for route in &self.plan.routes {
             let lane = next_lane.entry(route.to).or_default();

@@ -118,7 +118,13 @@ impl Upstreams {
     }
 
     /// Takes the last idle connection that can be used at once; also says where to connect when there is none.
-    fn take(&self, now: Time, edge: &Edge, endpoint: &Endpoint, dial: &DialTable) -> (Option<Connection>, Dial) {
+    fn take(
+        &self,
+        now: Time,
+        edge: &Edge,
+        endpoint: &Endpoint,
+        dial: &DialTable,
+    ) -> (Option<Connection>, Dial) {
         let mut edges = self.edges.borrow_mut();
         let known = find(&mut edges[edge.index], endpoint.key);
         known.used = now;
@@ -128,7 +134,8 @@ impl Upstreams {
             _ => {
                 // The version is read first: a change in between is noticed at the next look.
                 let address = dial.address(&endpoint.id, edge.via, endpoint.address);
-                known.dial = Some((version, address));
+                // A detour is asked for each time, because the table counts who takes it.
+                known.dial = (address == endpoint.address).then_some((version, address));
                 address
             }
         };
@@ -156,7 +163,8 @@ impl Upstreams {
     pub(crate) fn tidy(&self, now: Time, dial: &DialTable) {
         for known in self.edges.borrow_mut().iter_mut() {
             known.retain_mut(|known| {
-                let address = known.dial.filter(|(version, _)| *version == dial.version()).map(|(_, address)| address);
+                let address =
+                    known.dial.filter(|(version, _)| *version == dial.version()).map(|(_, address)| address);
                 known.idle.retain(|idle| {
                     now.saturating_since(idle.since) < IDLE_LIMIT
                         && !idle.connection.sender.is_closed()
@@ -299,13 +307,21 @@ impl Metered {
 }
 
 impl AsyncRead for Metered {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         Poll::Ready(Ok(self.count(written)))
     }

@@ -173,15 +173,21 @@ async fn main(start: Start) {
 }
 
 /// Accepts until told otherwise, and then whatever is still in the queue.
-async fn accept(worker: Rc<Worker>, entry: Entry, listener: TcpListener, mut commands: watch::Receiver<Command>) {
+async fn accept(
+    worker: Rc<Worker>,
+    entry: Entry,
+    listener: TcpListener,
+    mut commands: watch::Receiver<Command>,
+) {
     loop {
         while worker.connections.get() >= CONNECTIONS_MAX {
             worker.closed.notified().await;
         }
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
+            // First, because a flood of connections must not keep a command from being heard.
             _ = commands.wait_for(|command| *command != Command::Run) => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {

@@ -51,7 +51,14 @@ pub enum Via {
 #[derive(Debug, Default)]
 pub struct DialTable {
     version: AtomicU64,
-    detours: RwLock<BTreeMap<DetourScope, Detour>>,
+    detours: RwLock<BTreeMap<DetourScope, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    detour: Detour,
+    /// Attempts that were sent this way; probes are not among them.
+    met: AtomicU64,
 }
 
 impl DialTable {
@@ -62,15 +69,22 @@ impl DialTable {
 
     /// Sends the scope's traffic elsewhere until [`DialTable::clear`]; returns the detour it replaced.
     pub fn set(&self, scope: DetourScope, detour: Detour) -> Option<Detour> {
-        let replaced = self.detours.write().expect("no holder panics").insert(scope, detour);
+        let entry = Entry { detour, met: AtomicU64::new(0) };
+        let replaced = self.detours.write().expect("no holder panics").insert(scope, entry);
         self.version.fetch_add(1, Ordering::AcqRel);
-        replaced
+        replaced.map(|entry| entry.detour)
     }
 
     /// Ends a detour; harmless when there is none.
     pub fn clear(&self, scope: &DetourScope) {
         self.detours.write().expect("no holder panics").remove(scope);
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many attempts took the scope's detour so far: proof that a fault behind it was met by somebody.
+    pub fn met(&self, scope: &DetourScope) -> u64 {
+        let detours = self.detours.read().expect("no holder panics");
+        detours.get(scope).map_or(0, |entry| entry.met.load(Ordering::Relaxed))
     }
 
     /// Where to dial for this endpoint, whose own address is `own`.
@@ -85,9 +99,13 @@ impl DialTable {
         let found = match via {
             Via::Ingress => detours.get(&replica),
             Via::Egress => detours.get(&replica).or_else(|| detours.get(&edge)),
-            Via::Probe => detours.get(&replica).filter(|detour| detour.probes),
+            Via::Probe => detours.get(&replica).filter(|entry| entry.detour.probes),
         };
-        found.map_or(own, |detour| detour.address)
+        let Some(entry) = found else { return own };
+        if via != Via::Probe {
+            entry.met.fetch_add(1, Ordering::Relaxed);
+        }
+        entry.detour.address
     }
 }
 
@@ -117,7 +135,10 @@ mod tests {
         table.set(replica.clone(), Detour { address: other, probes: false });
         check(Via::Ingress, other);
         check(Via::Probe, own);
-        table.set(replica, Detour { address: other, probes: true });
+        table.set(replica.clone(), Detour { address: other, probes: true });
         check(Via::Probe, other);
+        assert_eq!(table.met(&replica), 0, "probes do not count, and a new detour starts anew");
+        check(Via::Ingress, other);
+        assert_eq!(table.met(&replica), 1);
     }
 }

@@ -412,7 +412,10 @@ impl<'a> Reader<'a> {
 
     fn syntax(&self, error: &ScanError) -> Diagnostic {
         let text = self.source.text();
-        let offset = self.offset(*error.marker());
+        let found = self.offset(*error.marker());
+        // At the end of the text the place is the last thing that was written, not the emptiness after it.
+        let is_end = text[found..].trim().is_empty();
+        let offset = if is_end { text.trim_end().len() } else { found };
         let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[line_start..].lines().next().unwrap_or_default();
         let indent = &line[..line.len() - line.trim_start().len()];

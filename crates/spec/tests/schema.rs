@@ -51,7 +51,9 @@ fn has_type(types: &Value, value: &Value) -> bool {
 }
 
 fn as_json(yaml: &str) -> Value {
-    serde_saphyr::from_str(yaml).unwrap()
+    // Otherwise `off` would be a boolean.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(yaml, options).unwrap()
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub const STEADY_BEFORE_MAX: Duration = Duration::from_mins(1);
 pub const RECOVER_WITHIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How long a fault outlives its window when the drill does not end it.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
+/// Longest life that a node gives a fault; a window cannot be held for longer.
+pub const FAULT_MAX: Duration = Duration::from_mins(10);
 /// Faults strike at a random moment of this length, so that they meet timers of the system at every phase.
 const PHASE_MAX: Duration = Duration::from_millis(500);
 /// How long all services may take to be ready before a failure begins without them.
@@ -141,6 +143,12 @@ async fn apply<N: Node>(
     course: &mut Course,
 ) -> Result<(), Stop> {
     session.check()?;
+    if failure.hold > FAULT_MAX {
+        return Err(Stop::Error(format!(
+            "a window of {:?} is too long: no fault lasts longer than {FAULT_MAX:?}",
+            failure.hold
+        )));
+    }
     session.say(Phase::Applying, None, None);
     let mut draws = 0;
     let mut draw = |below: u64| {
@@ -153,7 +161,7 @@ async fn apply<N: Node>(
         course.victims.extend(session.subject.victims(&target));
         faults.push(FaultBody::new(session.subject, fault, &target));
     }
-    let deadline = failure.hold.saturating_add(DEADLINE_MARGIN);
+    let deadline = failure.hold.saturating_add(DEADLINE_MARGIN).min(FAULT_MAX);
     let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
     let opened = clock::now();
     course.opened = Some(opened);

@@ -27,7 +27,7 @@ use crate::subject::Subject;
 use crate::verdict::Cleanup;
 use session::{Position, Session, SessionParts};
 
-pub use failure::{RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX};
+pub use failure::{FAULT_MAX, RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX};
 pub use session::NODE_SILENT_MAX;
 
 /// How to drill.

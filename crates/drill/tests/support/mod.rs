@@ -4,4 +4,5 @@
 
 pub mod backend;
 pub mod node;
+pub mod run;
 pub mod subject;

@@ -80,11 +80,11 @@ impl Detoured {
         Self { dial: Arc::clone(dial), scope, bad }
     }
 
-    /// How many client requests met it; `None` when only the kernel could know.
-    pub(crate) fn met(&self) -> Option<u64> {
+    /// How many client requests met it: those that a proxy touched, or the attempts that were led to a dead end.
+    pub(crate) fn met(&self) -> u64 {
         match &self.bad {
-            Bad::Proxy(proxy) => Some(proxy.met()),
-            Bad::Refuse(_) | Bad::Hang(_) => None,
+            Bad::Proxy(proxy) => proxy.met(),
+            Bad::Refuse(_) | Bad::Hang(_) => self.dial.met(&self.scope),
         }
     }
 }

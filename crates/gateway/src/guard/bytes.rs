@@ -18,7 +18,10 @@ enum Class {
     Text,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a const fn cannot take a reference to a temporary more simply")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a const fn cannot take a reference to a temporary more simply"
+)]
 const fn table(class: Class) -> [bool; 256] {
     let mut table = [false; 256];
     let mut index = 0;
@@ -29,7 +32,20 @@ const fn table(class: Class) -> [bool; 256] {
                 byte.is_ascii_alphanumeric()
                     || matches!(
                         byte,
-                        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+                        b'!' | b'#'
+                            | b'$'
+                            | b'%'
+                            | b'&'
+                            | b'\''
+                            | b'*'
+                            | b'+'
+                            | b'-'
+                            | b'.'
+                            | b'^'
+                            | b'_'
+                            | b'`'
+                            | b'|'
+                            | b'~'
                     )
             }
             Class::Text => matches!(byte, b'\t' | 0x20..=0x7e | 0x80..=0xff),
@@ -55,7 +71,9 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
     let (host, rest) = if text.first() == Some(&b'[') {
         let Some(end) = text.iter().position(|byte| *byte == b']') else { return false };
         let inside = &text[1..end];
-        if inside.is_empty() || !inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
+        if inside.is_empty()
+            || !inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        {
             return false;
         }
         (inside, &text[end + 1..])

@@ -98,7 +98,11 @@ impl Chunks {
 
     fn extension(&mut self) -> Result<Place, Violation> {
         self.extensions += 1;
-        if self.extensions > CHUNK_EXTENSIONS_LENGTH_MAX { Err(Violation::Chunk) } else { Ok(Place::Extension) }
+        if self.extensions > CHUNK_EXTENSIONS_LENGTH_MAX {
+            Err(Violation::Chunk)
+        } else {
+            Ok(Place::Extension)
+        }
     }
 
     fn size_ended(&mut self) -> Place {

@@ -131,7 +131,8 @@ fn limits_hold_at_their_edges() {
     let target = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 1));
     assert!(verdict(target(TARGET_LENGTH_MAX).as_bytes()).is_ok());
     assert_eq!(verdict(target(TARGET_LENGTH_MAX + 1).as_bytes()), Err(Violation::TargetTooLong));
-    let head = |length: usize| format!("{}X: {}\r\n\r\n", &GET[..GET.len() - 2], "y".repeat(length - GET.len() - 5));
+    let head =
+        |length: usize| format!("{}X: {}\r\n\r\n", &GET[..GET.len() - 2], "y".repeat(length - GET.len() - 5));
     assert_eq!(verdict(head(HEAD_LENGTH_MAX).as_bytes()), Ok(HEAD_LENGTH_MAX));
     assert_eq!(verdict(head(HEAD_LENGTH_MAX + 1).as_bytes()), Err(Violation::HeadTooLong));
     assert_eq!(verdict(&vec![b'x'; HEAD_LENGTH_MAX]), Err(Violation::HeadTooLong));
@@ -191,15 +192,18 @@ fn connections() -> impl Strategy<Value = Vec<u8>> {
             "c".repeat(length)
         )),
     ];
-    let change = (any::<prop::sample::Index>(), prop_oneof![Just(b'\n'), Just(b'\r'), Just(b' '), any::<u8>()]);
-    (prop::collection::vec(message, 1..4), prop::collection::vec(change, 0..3)).prop_map(|(messages, changes)| {
-        let mut bytes = messages.concat().into_bytes();
-        for (index, byte) in changes {
-            let place = index.index(bytes.len());
-            bytes[place] = byte;
-        }
-        bytes
-    })
+    let change =
+        (any::<prop::sample::Index>(), prop_oneof![Just(b'\n'), Just(b'\r'), Just(b' '), any::<u8>()]);
+    (prop::collection::vec(message, 1..4), prop::collection::vec(change, 0..3)).prop_map(
+        |(messages, changes)| {
+            let mut bytes = messages.concat().into_bytes();
+            for (index, byte) in changes {
+                let place = index.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes
+        },
+    )
 }
 
 proptest! {

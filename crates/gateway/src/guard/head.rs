@@ -112,7 +112,11 @@ impl HeadScan {
         if start == end {
             self.empty_lines += 1;
             // RFC 9112 §2.2: an empty line before the request line is to be ignored.
-            return if self.empty_lines > LEADING_EMPTY_LINES_MAX { Err(Violation::RequestLine) } else { Ok(false) };
+            return if self.empty_lines > LEADING_EMPTY_LINES_MAX {
+                Err(Violation::RequestLine)
+            } else {
+                Ok(false)
+            };
         }
         self.request_line = Some(request_line(&head[start..end], start)?);
         Ok(false)
@@ -191,7 +195,9 @@ impl HeadScan {
         let request = self.request_line.as_ref().expect("a head ends after its request line");
         match (self.host, request.authority) {
             (None, _) if !request.old_version => return Err(Violation::HostMissing),
-            (Some((start, end)), Some((from, to))) if !head[start..end].eq_ignore_ascii_case(&head[from..to]) => {
+            (Some((start, end)), Some((from, to)))
+                if !head[start..end].eq_ignore_ascii_case(&head[from..to]) =>
+            {
                 return Err(Violation::HostInvalid);
             }
             _ => {}
@@ -215,7 +221,8 @@ impl HeadScan {
 
 fn request_line(line: &[u8], offset: usize) -> Result<RequestLine, Violation> {
     let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Violation::RequestLine);
     };
@@ -225,7 +232,9 @@ fn request_line(line: &[u8], offset: usize) -> Result<RequestLine, Violation> {
     let old_version = match version {
         b"HTTP/1.1" => false,
         b"HTTP/1.0" => true,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
             return Err(Violation::Version);
         }
         _ => return Err(Violation::RequestLine),

@@ -14,10 +14,13 @@ use super::framing::Guard;
 use super::violation::Violation;
 
 /// What the HTTP library gets to see in place of a rejected head.
-pub const REJECTED_HEAD: &[u8] = b"SEAWORTHY-REJECTED / HTTP/1.1\r\nhost: rejected\r\nconnection: close\r\n\r\n";
+pub const REJECTED_HEAD: &[u8] =
+    b"SEAWORTHY-REJECTED / HTTP/1.1\r\nhost: rejected\r\nconnection: close\r\n\r\n";
 
 /// A head must be complete this long after its first byte.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of what is sent to it for this long is given up.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
 /// How much is read at once while a head is held back.
 const HELD_READ: usize = 4096;
 
@@ -65,18 +68,45 @@ pub struct GuardedStream<S> {
     /// How many of those were shown.
     shown: usize,
     head_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> GuardedStream<S> {
     /// Guards a fresh connection.
     pub fn new(stream: S, signals: Rc<Signals>) -> Self {
         let guard = Guard::default();
-        Self { stream, guard, signals, held: Vec::new(), passed: 0, shown: 0, head_timer: None }
+        Self {
+            stream,
+            guard,
+            signals,
+            held: Vec::new(),
+            passed: 0,
+            shown: 0,
+            head_timer: None,
+            write_timer: None,
+        }
     }
 
     /// The stream without its guard.
     pub fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// Counts what was written, or waits for the client to make room, but not for ever.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = polled {
+            self.write_timer = None;
+            let written = result?;
+            self.signals.sent.set(self.signals.sent.get() + written as u64);
+            return Poll::Ready(Ok(written));
+        }
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_LIMIT)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Shows what passed already; true when that was something.
@@ -146,7 +176,9 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
             }
             return Poll::Ready(Ok(length == 0));
         }
-        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_LIMIT)));
+        let timer = self
+            .head_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_LIMIT)));
         ready!(timer.as_mut().poll(context));
         self.reject(Violation::HeadTimeout);
         Poll::Ready(Ok(false))
@@ -154,7 +186,11 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if this.show(buffer) {
@@ -193,10 +229,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.signals.sent.set(self.signals.sent.get() + written as u64);
-        Poll::Ready(Ok(written))
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, polled)
     }
 
     fn poll_write_vectored(
@@ -204,9 +243,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        self.signals.sent.set(self.signals.sent.get() + written as u64);
-        Poll::Ready(Ok(written))
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -245,7 +283,9 @@ mod tests {
         };
         let receive = async {
             let (mut all, mut buffer) = (Vec::new(), vec![0; read_size]);
-            while let Ok(Ok(length)) = tokio::time::timeout(Duration::from_secs(60), guarded.read(&mut buffer)).await {
+            while let Ok(Ok(length)) =
+                tokio::time::timeout(Duration::from_secs(60), guarded.read(&mut buffer)).await
+            {
                 all.extend_from_slice(&buffer[..length]);
             }
             all
@@ -306,5 +346,26 @@ mod tests {
         let mut all = Vec::new();
         let error = guarded.read_to_end(&mut all).await.unwrap_err();
         assert_eq!((all.as_slice(), error.kind()), (head.as_slice(), io::ErrorKind::InvalidData));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut guarded = GuardedStream::new(server, Rc::default());
+        let begun = Instant::now();
+        let slowly = async {
+            // Takes a little now and then: slow is not gone.
+            for _ in 0..3 {
+                tokio::time::sleep(WRITE_LIMIT / 2).await;
+                client.read_exact(&mut [0; 32]).await.unwrap();
+            }
+            tokio::time::sleep(WRITE_LIMIT * 10).await;
+        };
+        let error = tokio::select! {
+            written = guarded.write_all(&[b'x'; 1000]) => written.unwrap_err(),
+            () = slowly => panic!("never given up"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= WRITE_LIMIT * 5 / 2, "{:?}", begun.elapsed());
     }
 }

@@ -86,7 +86,9 @@ impl Violation {
             Self::TooManyFields => "the head has more than 100 fields",
             Self::HostMissing => "Host is missing",
             Self::HostRepeated => "Host is there more than once",
-            Self::HostInvalid => "Host is not a host with an optional port, or contradicts the request target",
+            Self::HostInvalid => {
+                "Host is not a host with an optional port, or contradicts the request target"
+            }
             Self::ContentLength => "Content-Length is not one decimal number",
             Self::LengthAndEncoding => "Content-Length and Transfer-Encoding exclude each other",
             Self::TransferEncoding => "Transfer-Encoding does not end in chunked",

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use seaworthy_observe::{Destination, LogSink, Rendering};
 use seaworthy_observe::metrics::Registry;
+use seaworthy_observe::{Destination, LogSink, Rendering};
 
 use crate::stub::{Stub, ok, status};
 use crate::support::{Rig, Wire, eventually, plan, route, service};
@@ -78,8 +78,10 @@ fn a_drain_finishes_what_is_in_flight_and_cuts_what_does_not_end() {
         assert_eq!((reply.text(), reply.field("connection")), ("done", Some("close")));
         assert_eq!(draining.join().unwrap().cut, 0);
     });
-    let hang = Stub::raw(|stream, record| while let Some(seen) = crate::stub::read_request(stream) {
-        record(seen);
+    let hang = Stub::raw(|stream, record| {
+        while let Some(seen) = crate::stub::read_request(stream) {
+            record(seen);
+        }
     });
     let rig = Rig::with(&[&hang]);
     let mut wire = rig.connect();
@@ -117,19 +119,22 @@ impl std::io::Write for Shared {
 #[test]
 fn every_request_leaves_one_line() {
     let written = Shared::default();
-    let logs =
-        LogSink::start(vec![Destination::writer(Box::new(written.clone()), Rendering::Json)]).unwrap();
+    let logs = LogSink::start(vec![Destination::writer(Box::new(written.clone()), Rendering::Json)]).unwrap();
     let (bad, good) = (Stub::answering(|_| Some(status(503, "bad"))), Stub::saying("good"));
     let rig = Rig::logging(&quiet(), logs, 1);
     rig.up("api", "bad", bad.address);
     rig.up("api", "good", good.address);
     for _ in 0..20 {
-        assert_eq!(rig.ask("GET /x\"y?secret=1 HTTP/1.1\r\nHost: a\r\nX-Request-Id: id-1\r\n\r\n").status, 200);
+        assert_eq!(
+            rig.ask("GET /x\"y?secret=1 HTTP/1.1\r\nHost: a\r\nX-Request-Id: id-1\r\n\r\n").status,
+            200
+        );
     }
     rig.ask("GET / HTTP/1.1\nHost: a\n\n");
     assert!(rig.logs.flush());
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 21, "{text}");
     for line in &lines[..20] {
         for (name, value) in [
@@ -152,10 +157,14 @@ fn every_request_leaves_one_line() {
         assert_eq!((&last["endpoint"], &last["outcome"]), (&"good".into(), &"answered".into()));
         assert!(last["ms"].as_f64().unwrap() <= line["duration_ms"].as_f64().unwrap());
     }
-    let retried = lines.iter().find(|line| line["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2));
+    let retried =
+        lines.iter().find(|line| line["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2));
     let attempts = &retried.unwrap_or_else(|| panic!("no line shows a retry: {text}"))["attempts"];
     assert_eq!((&attempts[0]["outcome"], &attempts[1]["kind"]), (&"answered_badly".into(), &"retry".into()));
-    assert_eq!((&lines[20]["status"], &lines[20]["proxy_error"]), (&400.into(), &"http_request_error".into()));
+    assert_eq!(
+        (&lines[20]["status"], &lines[20]["proxy_error"]),
+        (&400.into(), &"http_request_error".into())
+    );
 }
 
 #[test]
@@ -165,9 +174,15 @@ fn metrics_count_requests_attempts_and_bytes() {
     for _ in 0..3 {
         rig.get("/");
     }
-    assert_eq!(rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="2xx"}"#), 3.0);
+    assert_eq!(
+        rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="2xx"}"#),
+        3.0
+    );
     assert_eq!(rig.metric(r#"seaworthy_attempts_total{edge="ingress:api",kind="first"}"#), 3.0);
-    assert_eq!(rig.metric(r#"seaworthy_request_duration_seconds_count{edge="ingress:api",route="all"}"#), 3.0);
+    assert_eq!(
+        rig.metric(r#"seaworthy_request_duration_seconds_count{edge="ingress:api",route="all"}"#),
+        3.0
+    );
     eventually("bytes", || rig.metric(r#"seaworthy_client_received_bytes_total{listener="ingress"}"#) > 0.0);
     eventually("connections", || rig.metric(r#"seaworthy_upstream_connections{edge="ingress:api"}"#) == 1.0);
     // One registry serves one gateway: the second one would count into nothing.

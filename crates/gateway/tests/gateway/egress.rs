@@ -74,17 +74,22 @@ fn a_deadline_on_the_wire_only_shortens() {
         }),
         &[&stub],
     );
-    for (field, least, most) in
-        [("Seaworthy-Deadline-Ms: 80\r\n", 60, 600), ("Seaworthy-Deadline-Ms: 60000\r\n", 600, 3000), ("", 600, 3000)]
-    {
+    for (field, least, most) in [
+        ("Seaworthy-Deadline-Ms: 80\r\n", 60, 600),
+        ("Seaworthy-Deadline-Ms: 60000\r\n", 600, 3000),
+        ("", 600, 3000),
+    ] {
         let begun = Instant::now();
         let reply = Wire::to(egress(&rig)).ask(&format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n"));
         let took = begun.elapsed().as_millis();
         assert_eq!((reply.status, reply.problem().as_str()), (504, "total-timeout"), "{field}");
         assert!((least..most).contains(&took), "{field}: {took} ms");
     }
-    let lefts: Vec<u64> =
-        stub.seen().iter().map(|seen| seen.field("seaworthy-deadline-ms").unwrap().parse().unwrap()).collect();
+    let lefts: Vec<u64> = stub
+        .seen()
+        .iter()
+        .map(|seen| seen.field("seaworthy-deadline-ms").unwrap().parse().unwrap())
+        .collect();
     assert!(lefts[0] <= 80 && lefts[1] > 80 && lefts[1] <= 700, "{lefts:?}");
     let reply = Wire::to(egress(&rig)).ask("GET / HTTP/1.1\r\nHost: x\r\nSeaworthy-Deadline-Ms: 0\r\n\r\n");
     assert_eq!((reply.status, reply.problem().as_str()), (504, "deadline-passed"));
@@ -107,7 +112,10 @@ fn a_detour_catches_its_edge_and_leaves_no_old_connection_in_use() {
     let mut check = |expected_inside: &str, expected_outside: &str| {
         for _ in 0..3 {
             let get = "GET /pay/x HTTP/1.1\r\nHost: x\r\n\r\n";
-            assert_eq!((inside.ask(get).text(), outside.ask(get).text()), (expected_inside, expected_outside));
+            assert_eq!(
+                (inside.ask(get).text(), outside.ask(get).text()),
+                (expected_inside, expected_outside)
+            );
         }
     };
     check("real", "real");
@@ -139,5 +147,8 @@ fn a_busy_address_is_an_error_that_names_it() {
         threads: 2,
     };
     let error = seaworthy_gateway::Gateway::start(&planned, ports).unwrap_err().to_string();
-    assert!(error.contains("egress:payments") && error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+    assert!(
+        error.contains("egress:payments") && error.contains(&taken.local_addr().unwrap().to_string()),
+        "{error}"
+    );
 }

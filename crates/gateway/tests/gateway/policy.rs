@@ -68,7 +68,9 @@ fn refused_connections_are_tried_elsewhere_whatever_the_method() {
     assert_eq!(executions(&[&good]), 40);
     // Some answer took a second attempt, and says so; traffic told whoever probes.
     eventually("a suspicion", || {
-        rig.events().iter().any(|event| matches!(event, EventKind::EndpointSuspected { replica, .. } if *replica == *bad.replica))
+        rig.events().iter().any(
+            |event| matches!(event, EventKind::EndpointSuspected { replica, .. } if *replica == *bad.replica),
+        )
     });
 }
 
@@ -78,7 +80,8 @@ fn an_answer_after_a_retry_says_so() {
     let rig = Rig::with(&[&good]);
     rig.up("api", "bad", nobody());
     let replies: Vec<Reply> = (0..40).map(|_| rig.get("/")).collect();
-    let altered = replies.iter().filter(|reply| reply.field("proxy-status") == Some("seaworthy; attempts=2")).count();
+    let altered =
+        replies.iter().filter(|reply| reply.field("proxy-status") == Some("seaworthy; attempts=2")).count();
     assert!(altered >= 1, "{replies:?}");
     let retries = rig.metric(r#"seaworthy_attempts_total{edge="ingress:api",kind="retry"}"#);
     assert_eq!(retries, altered as f64);
@@ -251,7 +254,9 @@ fn an_ejected_endpoint_gets_no_traffic() {
     let (bad, good) = (Stub::answering(|_| Some(status(500, "bad"))), Stub::saying("good"));
     let rig = Rig::with(&[&bad, &good]);
     let ejected = |rig: &Rig| {
-        rig.events().iter().any(|event| matches!(event, EventKind::EndpointEjected { replica, .. } if replica == "1"))
+        rig.events()
+            .iter()
+            .any(|event| matches!(event, EventKind::EndpointEjected { replica, .. } if replica == "1"))
     };
     for _ in 0..200 {
         assert_eq!(rig.get("/").text(), "good");
@@ -323,7 +328,10 @@ fn the_ladder_answers_what_failed_and_marks_it() {
     let rig = Rig::new(&with_route(|route| route.degrade = vec![fixed.clone()]));
     let reply = rig.get("/");
     assert_eq!((reply.status, reply.text()), (200, "{\"items\":[]}"));
-    assert_eq!((reply.field("degraded"), reply.field("content-type")), (Some("static"), Some("application/json")));
+    assert_eq!(
+        (reply.field("degraded"), reply.field("content-type")),
+        (Some("static"), Some("application/json"))
+    );
     assert!(reply.proxy_status().contains("error=destination_unavailable"), "{reply:?}");
     let stub = resetting();
     let rig = Rig::of(with_route(|route| route.degrade = vec![fixed]), &[&stub]);
@@ -343,7 +351,9 @@ fn a_stale_connection_is_replaced_without_blame() {
         let reply = wire.ask(GET);
         assert_eq!((reply.text(), reply.field("proxy-status")), ("once", None));
         // Until the gateway has seen the close too: what it would do before that is a race it cannot win.
-        eventually("the close", || rig.metric(r#"seaworthy_requests_in_flight{edge="ingress:api",route="all"}"#) == 0.0);
+        eventually("the close", || {
+            rig.metric(r#"seaworthy_requests_in_flight{edge="ingress:api",route="all"}"#) == 0.0
+        });
         assert_eq!(stub.connections(), round);
         std::thread::sleep(Duration::from_millis(20));
     }

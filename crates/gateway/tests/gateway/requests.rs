@@ -119,7 +119,10 @@ fn request_ids_go_all_the_way() {
     let made = reply.field("x-request-id").unwrap();
     assert_eq!(stub.seen()[0].field("x-request-id"), Some(made));
     let reply = rig.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine-1\r\n\r\n");
-    assert_eq!((reply.field("x-request-id"), stub.seen()[1].field("x-request-id")), (Some("mine-1"), Some("mine-1")));
+    assert_eq!(
+        (reply.field("x-request-id"), stub.seen()[1].field("x-request-id")),
+        (Some("mine-1"), Some("mine-1"))
+    );
     let reply = rig.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: not mine\r\n\r\n");
     assert_ne!(reply.field("x-request-id"), Some("not mine"));
 }
@@ -150,9 +153,14 @@ fn routes_decide_who_answers() {
             assert!(reply.proxy_status().contains("sent=?0"), "{reply:?}");
         }
     }
+    let mut wire = rig.connect();
+    for _ in 0..2 {
+        let reply = wire.ask("HEAD /two HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(reply.status, 404, "a HEAD has no body, not even a problem");
+    }
     assert_eq!(ask("POST /one").field("allow"), Some("GET, HEAD"));
     assert_eq!(stub.seen()[2].line(), "GET /one?x HTTP/1.1");
-    assert_eq!(rig.metric(r#"seaworthy_requests_total{edge="ingress",route="",code_class="4xx"}"#), 8.0);
+    assert_eq!(rig.metric(r#"seaworthy_requests_total{edge="ingress",route="",code_class="4xx"}"#), 10.0);
 }
 
 #[test]
@@ -161,7 +169,9 @@ fn keyed_routes_want_a_key() {
     buy.keyed = true;
     let stub = Stub::saying("yes");
     let rig = Rig::of(plan(vec![service("api")], vec![buy]), &[&stub]);
-    let ask = |fields: &str| rig.ask(&format!("POST /buy HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 1\r\n\r\nx"));
+    let ask = |fields: &str| {
+        rig.ask(&format!("POST /buy HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 1\r\n\r\nx"))
+    };
     for (fields, problem) in [
         ("", Some("idempotency-key-missing")),
         ("Idempotency-Key: \r\n", Some("idempotency-key-invalid")),
@@ -219,7 +229,8 @@ fn connections_are_kept_and_pipelines_answered_in_order() {
         assert_eq!(reply.text(), format!("GET {path} HTTP/1.1"));
         assert_eq!(reply.field("connection"), None);
     }
-    let many: Vec<String> = (0..20).map(|index| format!("GET /{index} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let many: Vec<String> =
+        (0..20).map(|index| format!("GET /{index} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
     wire.send(many.concat());
     for index in 0..20 {
         assert_eq!(wire.reply(false).text(), format!("GET /{index} HTTP/1.1"));
@@ -250,13 +261,16 @@ fn continue_is_said_when_the_body_is_wanted() {
     let rig = Rig::with(&[&stub]);
     for length in [5, 100_000] {
         let mut wire = rig.connect();
-        wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"));
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        ));
         assert_eq!(wire.reply(false).status, 100);
         wire.send("x".repeat(length));
         assert_eq!(wire.reply(false).text().len(), length);
     }
     let mut wire = rig.connect();
-    let refused = wire.ask("POST /../ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    let refused =
+        wire.ask("POST /../ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(refused.status, 400, "a body that is not wanted is not asked for");
 }
 

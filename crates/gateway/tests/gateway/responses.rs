@@ -21,13 +21,22 @@ fn closing(bytes: &'static str) -> Stub {
 fn good_answers_come_through() {
     for (answer, status, body) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "hi"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n", 200, "hi!"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\n\r\n",
+            200,
+            "hi!",
+        ),
         ("HTTP/1.1 204 No Content\r\n\r\n", 204, ""),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, ""),
         ("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n", 304, ""),
         ("HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n", 304, ""),
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 404, ""),
         ("HTTP/1.1 299 Odd\r\nContent-Length: 1\r\n\r\nx", 299, "x"),
-        ("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ny", 200, "y"),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ny",
+            200,
+            "y",
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nz", 200, "z"),
     ] {
         let stub = answering(answer);
@@ -58,7 +67,10 @@ fn answers_that_end_with_their_connection_come_through() {
 
 #[test]
 fn head_has_the_length_of_get_and_no_body() {
-    for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
         let stub = answering(answer);
         let rig = Rig::with(&[&stub]);
         let mut wire = rig.connect();
@@ -107,7 +119,10 @@ fn answers_that_are_not_http_become_ours() {
         ("HTTP/1.1 abc\r\n\r\n", "bad-response"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "bad-response"),
         ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad-response"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "bad-response"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "bad-response",
+        ),
         ("HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n", "bad-response"),
         ("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "bad-response"),
         ("", "connection-terminated"),
@@ -147,7 +162,9 @@ fn an_answer_that_breaks_off_is_never_ended_cleanly() {
 
 #[test]
 fn more_than_was_announced_closes_the_connection() {
-    let stub = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+    let stub = answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+    );
     let rig = Rig::with(&[&stub]);
     let mut wire = rig.connect();
     for _ in 0..3 {

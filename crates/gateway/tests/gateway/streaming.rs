@@ -105,8 +105,11 @@ fn large_requests_wait_for_slow_services() {
         });
         let rig = Rig::with(&[&stub]);
         let mut wire = rig.connect();
-        let framing =
-            if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {LARGE}") };
+        let framing = if chunked {
+            "Transfer-Encoding: chunked".to_owned()
+        } else {
+            format!("Content-Length: {LARGE}")
+        };
         wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
         if chunked {
             wire.send(format!("{LARGE:x}\r\n"));
@@ -153,7 +156,8 @@ fn a_client_that_leaves_takes_its_request_along() {
         eventually("the end of the request", || {
             rig.metric(r#"seaworthy_requests_in_flight{edge="ingress:api",route="all"}"#) == 0.0
         });
-        let gone = rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="gone"}"#);
+        let gone =
+            rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="gone"}"#);
         assert_eq!(gone, 1.0);
         assert_eq!(rig.gateway.views()[0].endpoints[0].1.in_flight, 0);
     }
@@ -165,7 +169,8 @@ fn small_bodies_are_sent_again_and_large_ones_are_not() {
         let good = Stub::saying("good");
         let bad = Stub::raw(|stream, record| record(read_request(stream).unwrap()));
         let rig = Rig::with(&[&bad]);
-        let put = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+        let put =
+            format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
         assert_eq!(rig.ask(&put).status, 502);
         rig.up("api", "2", good.address);
         // Which endpoint a request tries first is up to chance; one that tries the bad one tells.

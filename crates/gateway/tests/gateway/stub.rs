@@ -80,9 +80,7 @@ impl Stub {
     }
 
     /// Does as it likes with every connection.
-    pub(crate) fn raw(
-        serve: impl Fn(&mut TcpStream, &dyn Fn(Seen)) + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn raw(serve: impl Fn(&mut TcpStream, &dyn Fn(Seen)) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());

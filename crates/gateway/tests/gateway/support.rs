@@ -44,7 +44,8 @@ pub(crate) fn call() -> CallConfig {
 
 /// A route to the first service: `GET /x`, `/x/**`.
 pub(crate) fn route(name: &str, matches: &str) -> RoutePlan {
-    let (method, path) = matches.split_once(' ').map_or((None, matches), |(method, path)| (Some(method), path));
+    let (method, path) =
+        matches.split_once(' ').map_or((None, matches), |(method, path)| (Some(method), path));
     let prefix = path.ends_with("/**");
     let path = path.trim_end_matches("**");
     RoutePlan {

@@ -83,7 +83,9 @@ pub(super) struct Endpoint {
     pub(super) in_flight: u32,
     /// Attempts in flight without a byte of response.
     pub(super) waiting: u32,
-    pub(super) last_byte: Time,
+    last_byte: Time,
+    /// The stall rule found it quiet, and it has been since.
+    quiet: bool,
     pub(super) refused_until: Option<Time>,
     ready_since: Time,
     /// Probes took it out and let it in again since it was ejected: its process does not hang any more.
@@ -109,6 +111,7 @@ impl Endpoint {
             in_flight: 0,
             waiting: 0,
             last_byte: now,
+            quiet: false,
             refused_until: None,
             ready_since: now,
             recovered: false,
@@ -216,6 +219,28 @@ impl Endpoint {
         }
     }
 
+    /// A sign of life.
+    pub(super) fn on_byte(&mut self, now: Time) {
+        self.last_byte = now;
+        self.quiet = false;
+    }
+
+    /// The stall rule for an attempt of this age: enough of them wait, and no byte came in `limit`. Once found stalled, an
+    /// endpoint stays so until its next byte: when its attempts move elsewhere, the last ones must not be left behind.
+    pub(super) fn find_stalled(
+        &mut self,
+        now: Time,
+        permit: &Permit,
+        outstanding: u32,
+        limit: Duration,
+    ) -> bool {
+        let quiet_since = permit.started.max(self.last_byte);
+        let many = self.quiet || self.waiting >= outstanding;
+        let stalled = many && now.saturating_since(quiet_since) >= limit;
+        self.quiet |= stalled;
+        stalled
+    }
+
     /// Whether a suspicion is worth telling: not when the last one was told a moment ago.
     pub(super) fn may_suspect(&mut self, now: Time) -> bool {
         let told_long_ago = now >= self.quiet_until;
@@ -271,7 +296,7 @@ impl Endpoint {
         config: &PoolConfig,
     ) -> Verdict {
         let elapsed = now.saturating_since(permit.started);
-        self.last_byte = now;
+        self.on_byte(now);
         self.no_longer_waiting(permit);
         let failed = answer.class.is_failure() || answer.too_slow;
         if !answer.class.is_failure() && answer.class != Class::Throttled {

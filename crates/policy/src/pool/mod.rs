@@ -165,7 +165,7 @@ impl Pool {
     /// A byte of a committed response body arrived (call sparingly: it only feeds the stall rule).
     pub fn on_progress(&mut self, now: Time, key: EndpointKey) {
         if let Some(endpoint) = self.endpoint_mut(key) {
-            endpoint.last_byte = now;
+            endpoint.on_byte(now);
         }
     }
 
@@ -227,12 +227,7 @@ impl Pool {
             assert!(endpoint.waiting <= endpoint.in_flight, "who waits is in flight: {endpoint:?}");
             assert!(endpoint.key.0 < self.next_key, "keys are never reused");
         }
-        let out = self.endpoints.iter().filter(|endpoint| endpoint.is_out()).count();
-        assert!(
-            out == 0 || out < self.endpoints.len().max(2),
-            "never the last endpoint: {:?}",
-            self.endpoints
-        );
+        assert!(self.parking.waiting() <= self.config.parking.max_requests, "places to park are bounded");
     }
 
     fn collect_breaker_changes(&mut self) {

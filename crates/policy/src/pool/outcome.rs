@@ -112,13 +112,12 @@ impl Pool {
         let Guard::Ejection(config) = &self.config.guard else { return false };
         let outstanding = config.stall_outstanding;
         let Some(index) = self.index(permit.endpoint) else { return false };
-        let endpoint = &self.endpoints[index];
+        let endpoint = &mut self.endpoints[index];
         if endpoint.is_stalled_out() {
             return true;
         }
         let Some(limit) = limit else { return false };
-        let quiet_since = permit.started.max(endpoint.last_byte);
-        let stalled = endpoint.waiting >= outstanding && now.saturating_since(quiet_since) >= limit;
+        let stalled = endpoint.find_stalled(now, permit, outstanding, limit);
         if stalled {
             self.suspect(now, index, EjectReason::Stall.as_str());
             self.act(now, permit.endpoint, Verdict::Eject(EjectReason::Stall));
@@ -179,6 +178,8 @@ impl Pool {
 
     fn eject(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
         let allowed = self.may_eject(now, key, reason);
+        let serves = |endpoint: &Endpoint| endpoint.key != key && endpoint.is_open(now, self.panic);
+        debug_assert!(!allowed || self.endpoints.iter().any(serves), "never the last endpoint");
         let Guard::Ejection(config) = &self.config.guard else { return };
         let Some(endpoint) = self.endpoints.iter_mut().find(|endpoint| endpoint.key == key) else { return };
         if !allowed {

@@ -20,7 +20,7 @@ pub(crate) static FAILURE: Table = Table {
         key("relies_on", Shape::List(&Shape::Word(MECHANISMS)), "What the promise rests on."),
         key("every", Shape::Duration, "How often it should be drilled."),
         key("hold", Shape::Duration, "How long the window stays open.")
-            .or("the longest of 10s, 2 x rto and for_at_most + 5s"),
+            .or("10s, or longer: 2 x rto, for_at_most + 5s"),
         key("settle", Shape::DurationOrZero, "How long after steady state a write may still turn up.")
             .or("10s"),
         key("promise", Shape::Object(&PROMISE), "What users may notice, measurably."),

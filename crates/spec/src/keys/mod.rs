@@ -66,11 +66,7 @@ mod tests {
         tables(Shape::Object(&SPEC), "", &mut |path, table| {
             for alias in table.aliases {
                 assert!(table.find(alias.foreign).is_none(), "{path}: `{}` is a key", alias.foreign);
-                assert!(
-                    alias.help.contains('`') || alias.help.contains("there is no"),
-                    "{path}: {}",
-                    alias.help
-                );
+                assert!(!alias.help.is_empty(), "{path}: {} is explained", alias.foreign);
             }
             for group in table.exactly_one {
                 group.iter().for_each(|key| assert!(table.find(key).is_some(), "{path}: no key {key}"));

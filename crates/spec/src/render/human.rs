@@ -1,5 +1,7 @@
 //! Diagnostics as people read them: the place in the spec, and what to do.
 
+use std::fmt::Write as _;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -8,6 +10,8 @@ use crate::source::{Source, Span};
 
 /// How wide a snippet may be, in characters.
 const WIDTH: usize = 120;
+/// Nobody reads more findings than this; the rest is counted.
+const FINDINGS_MAX: usize = 100;
 
 /// With or without terminal colours; the words are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +31,13 @@ pub fn human(source: Option<&Source>, diagnostics: &[Diagnostic], style: Style) 
     };
     let renderer = renderer.term_width(WIDTH).decor_style(DecorStyle::Ascii);
     let rendered: Vec<String> =
-        diagnostics.iter().map(|diagnostic| one(&renderer, source, diagnostic)).collect();
+        diagnostics.iter().take(FINDINGS_MAX).map(|diagnostic| one(&renderer, source, diagnostic)).collect();
     let mut text = rendered.join("\n\n");
     if !text.is_empty() {
         text.push('\n');
+    }
+    if let Some(more) = diagnostics.len().checked_sub(FINDINGS_MAX).filter(|more| *more > 0) {
+        writeln!(text, "\n... and {more} more findings").expect("writing to a string cannot fail");
     }
     text
 }
@@ -60,23 +67,31 @@ fn snippet<'a>(
     diagnostic: &'a Diagnostic,
     span: Span,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let annotate = |kind: AnnotationKind, span: Span, label: &'a str| {
-        let annotation = kind.span(first_line(source, span));
-        if label.is_empty() { annotation } else { annotation.label(label) }
-    };
+    let primary = (AnnotationKind::Primary, first_line(source, span), diagnostic.label.as_str());
     let secondary = diagnostic.secondary.iter().filter_map(|(location, label): &(Location, String)| {
-        Some(annotate(AnnotationKind::Context, location.span(source)?, label))
+        Some((AnnotationKind::Context, first_line(source, location.span(source)?), label.as_str()))
     });
-    Snippet::source(source.text())
+    let marks: Vec<(AnnotationKind, Span, &str)> = std::iter::once(primary).chain(secondary).collect();
+    // Only the lines between the marks: the renderer looks at all of the text it is given.
+    let text = source.text();
+    let first = marks.iter().map(|(_, span, _)| span.start).min().unwrap_or(0);
+    let last = marks.iter().map(|(_, span, _)| span.end).max().unwrap_or(0);
+    let start = text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[last..].find('\n').map_or(text.len(), |newline| last + newline);
+    let annotations = marks.into_iter().map(|(kind, span, label)| {
+        let annotation = kind.span(span.start - start..span.end - start);
+        if label.is_empty() { annotation } else { annotation.label(label) }
+    });
+    Snippet::source(&text[start..end])
+        .line_start(source.place(start).line as usize)
         .path(source.name())
-        .annotation(annotate(AnnotationKind::Primary, span, &diagnostic.label))
-        .annotations(secondary)
+        .annotations(annotations)
 }
 
 /// A span over several lines is shown by its first one: the reader needs the place, not the whole block.
-fn first_line(source: &Source, span: Span) -> std::ops::Range<usize> {
+fn first_line(source: &Source, span: Span) -> Span {
     let (start, end) = (source.boundary(span.start), source.boundary(span.end));
     let text = &source.text()[start..end.max(start)];
     let length = text.find('\n').map_or(text.len(), |newline| text[..newline].trim_end().len());
-    start..start + length
+    Span::new(start, start + length)
 }
