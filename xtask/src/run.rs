@@ -29,7 +29,8 @@ pub(crate) fn run(line: &str) -> Result<()> {
 
 /// True when a program can be started.
 pub(crate) fn has(program: &str, argument: &str) -> bool {
-    let quiet = Command::new(program).args(argument.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let quiet =
+        Command::new(program).args(argument.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
 }
 

@@ -19,5 +19,3 @@ pub(crate) fn run() -> Result<()> {
         command("cargo test --workspace --no-fail-fast --lib --bins --tests -- --test-threads 2")
     }
 }
-
-

@@ -21,7 +21,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-fault", &["observe"]),
     ("seaworthy-keeper", &[]),
     ("seaworthy-drill", &["spec", "observe"]),
-    ("seaworthy", &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"]),
+    (
+        "seaworthy",
+        &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"],
+    ),
     ("iticket", &[]),
     ("xtask", &[]),
 ];
@@ -140,7 +143,10 @@ fn impure(name: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     for (index, line) in code {
         for word in IMPURE.iter().filter(|word| line.contains(**word)) {
-            findings.push(format!("{name}:{}: `{word}` does not belong into a package that only decides", index + 1));
+            findings.push(format!(
+                "{name}:{}: `{word}` does not belong into a package that only decides",
+                index + 1
+            ));
         }
     }
     findings

@@ -22,7 +22,7 @@ use crate::upstream::Connection;
 /// Limit of a pause in a response body.
 pub(crate) const BODY_IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// The same for event streams, which are silent as long as nothing happens.
-pub(crate) const EVENT_STREAM_IDLE_LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const EVENT_STREAM_IDLE_LIMIT: Duration = Duration::from_mins(5);
 /// How often bytes of a body are reported to policy.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -244,20 +244,20 @@ impl Edge {
             self.rearm.notify_one();
         }
         for (endpoint, event) in named {
-            self.publish(endpoint, event);
+            self.publish(endpoint.as_ref(), &event);
         }
     }
 
-    fn publish(&self, endpoint: Option<EndpointId>, event: PoolEvent) {
+    fn publish(&self, endpoint: Option<&EndpointId>, event: &PoolEvent) {
         let edge = || self.name.clone();
         let service = || self.service.to_string();
-        let replica = || endpoint.as_ref().map_or_else(String::new, |id| id.replica.to_string());
-        let kind = match event {
+        let replica = || endpoint.map_or_else(String::new, |id| id.replica.to_string());
+        let kind = match *event {
             PoolEvent::Available => return self.available.notify_waiters(),
             // Whoever probes tells these, and knows more about them.
             PoolEvent::Up(_) | PoolEvent::Down(..) => return,
             PoolEvent::Suspect(_, reason) => {
-                if let (Some(sink), Some(id)) = (self.suspicions.get(), &endpoint) {
+                if let (Some(sink), Some(id)) = (self.suspicions.get(), endpoint) {
                     sink.suspect(id, reason);
                 }
                 EventKind::EndpointSuspected {

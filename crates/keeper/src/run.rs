@@ -93,7 +93,8 @@ impl Keeper {
         let (restarts_in_a_row, ever_ready, kill_at) = (0, false, None);
         let keeper =
             Self { config, signals, journal, phase, restarts_in_a_row, ever_ready, kill_at, _lock: lock };
-        let cleaned = keeper.clean_up();
+        // Children that were here before us are not ours to end.
+        let cleaned = keeper.put_back(Sweep { ended: 0, complete: true });
         if cleaned.healed != HealReport::default() {
             say(format_args!("an earlier run left faults behind, {cleaned}"));
         }
@@ -216,7 +217,10 @@ impl Keeper {
     /// Leaves no process behind, then undoes all faults: in this order, because a node may apply one more
     /// fault in its last instant.
     fn clean_up(&self) -> Cleaned {
-        let swept = sweep(SWEEP_LIMIT);
+        self.put_back(sweep(SWEEP_LIMIT))
+    }
+
+    fn put_back(&self, swept: Sweep) -> Cleaned {
         let _absent_already = fs::remove_file(self.config.state_dir.join(READY_FILE));
         let healed =
             heal(&self.config.state_dir).unwrap_or(HealReport { failed: 1, ..HealReport::default() });

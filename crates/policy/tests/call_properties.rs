@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use seaworthy_policy::call::{
     AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Safety, Step,
 };
-use seaworthy_policy::pool::{Guard, Pool, PoolConfig};
+use seaworthy_policy::pool::{EndpointKey, Guard, Pool, PoolConfig, PoolEvent};
 use seaworthy_policy::rng::Rng;
 use seaworthy_policy::time::Time;
 use seaworthy_policy::{BreakerConfig, BudgetConfig};
@@ -18,12 +18,15 @@ enum Action {
     Start(Safety, bool),
     Head(usize, Class),
     Fail(usize, Proof, Cause),
-    Timer,
+    /// Time goes on to whatever is due next.
+    Next,
     End(usize, bool),
     Drop(usize),
     Wait(u64),
     Health(usize, bool),
     Replace(usize),
+    Lose(usize),
+    Reset,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -48,12 +51,15 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (safety, any::<bool>()).prop_map(|(safety, replayable)| Action::Start(safety, replayable)),
         6 => (any::<usize>(), class).prop_map(|(call, class)| Action::Head(call, class)),
         4 => (any::<usize>(), proof, cause).prop_map(|(call, proof, cause)| Action::Fail(call, proof, cause)),
-        6 => Just(Action::Timer),
+        8 => Just(Action::Next),
         3 => (any::<usize>(), any::<bool>()).prop_map(|(call, broken)| Action::End(call, broken)),
         1 => any::<usize>().prop_map(Action::Drop),
-        6 => (0..2_000_u64).prop_map(Action::Wait),
+        4 => (0..300_u64).prop_map(Action::Wait),
+        1 => (0..3_000_u64).prop_map(Action::Wait),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(endpoint, ready)| Action::Health(endpoint, ready)),
         1 => any::<usize>().prop_map(Action::Replace),
+        1 => any::<usize>().prop_map(Action::Lose),
+        1 => Just(Action::Reset),
     ]
 }
 
@@ -75,9 +81,10 @@ struct World {
     rng: Rng,
     now: Time,
     clients: Vec<Client>,
-    endpoints: Vec<seaworthy_policy::pool::EndpointKey>,
+    endpoints: Vec<EndpointKey>,
     extra_attempts: u64,
     free_attempts: u64,
+    resets: u64,
 }
 
 impl World {
@@ -149,7 +156,8 @@ impl World {
             Action::Head(choice, class) => {
                 if let Some((index, attempt)) = self.waiting(choice) {
                     self.clients[index].maybe_executed += 1;
-                    self.act(index, Event::Head { attempt, class, retry_after: None });
+                    let retry_after = (class == Class::Throttled).then_some(Duration::from_millis(100));
+                    self.act(index, Event::Head { attempt, class, retry_after });
                 }
             }
             Action::Fail(choice, proof, cause) => {
@@ -161,14 +169,7 @@ impl World {
                     self.act(index, Event::Failed { attempt, proof, cause });
                 }
             }
-            Action::Timer => {
-                self.pool.on_timer(self.now);
-                for index in 0..self.clients.len() {
-                    if self.clients[index].call.next_deadline().is_some_and(|at| at <= self.now) {
-                        self.act(index, Event::Timer);
-                    }
-                }
-            }
+            Action::Next => self.advance_to_next(),
             Action::End(choice, broken) => {
                 let done = |client: &Client| client.committed && !client.over;
                 let found: Vec<usize> =
@@ -193,20 +194,114 @@ impl World {
                     );
                 }
             }
-            Action::Wait(ms) => self.now = self.now.after(Duration::from_millis(ms)),
+            Action::Wait(ms) => {
+                self.now = self.now.after(Duration::from_millis(ms));
+                self.run_timers();
+            }
             Action::Health(choice, ready) => {
-                let key = self.endpoints[choice % self.endpoints.len()];
-                self.pool.on_health(self.now, key, ready, "test");
+                if let Some(key) = self.endpoints.get(choice % self.endpoints.len().max(1)) {
+                    self.pool.on_health(self.now, *key, ready, "test");
+                }
             }
             Action::Replace(choice) => {
-                let index = choice % self.endpoints.len();
-                self.pool.on_removed(self.now, self.endpoints[index], "exited");
-                self.endpoints[index] = self.pool.on_added(self.now, 0);
-                self.pool.on_health(self.now, self.endpoints[index], true, "");
+                self.lose(choice);
+                self.add();
+            }
+            Action::Lose(choice) => self.lose(choice),
+            Action::Reset => {
+                self.resets += 1;
+                self.pool.reset(self.now);
             }
         }
         self.pool.check_invariants();
-        self.pool.take_events();
+        self.wake();
+    }
+
+    fn add(&mut self) {
+        let key = self.pool.on_added(self.now, self.endpoints.len() as u16);
+        self.pool.on_health(self.now, key, true, "");
+        self.endpoints.push(key);
+    }
+
+    fn lose(&mut self, choice: usize) {
+        if !self.endpoints.is_empty() {
+            let key = self.endpoints.remove(choice % self.endpoints.len());
+            self.pool.on_removed(self.now, key, "exited");
+        }
+    }
+
+    /// What a shell does with the pool's events.
+    fn wake(&mut self) {
+        while self.pool.has_events() {
+            if self.pool.take_events().contains(&PoolEvent::Available) {
+                for index in 0..self.clients.len() {
+                    if self.clients[index].call.is_parked() {
+                        self.act(index, Event::Timer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance_to_next(&mut self) {
+        let calls = self.clients.iter().filter_map(|client| client.call.next_deadline());
+        if let Some(next) = calls.chain(self.pool.next_deadline()).min() {
+            self.now = self.now.max(next);
+            self.run_timers();
+        }
+    }
+
+    fn run_timers(&mut self) {
+        self.pool.on_timer(self.now);
+        assert!(self.pool.next_deadline().is_none_or(|at| at > self.now), "the pool's timer would spin");
+        self.wake();
+        for index in 0..self.clients.len() {
+            if self.clients[index].call.next_deadline().is_some_and(|at| at <= self.now) {
+                self.act(index, Event::Timer);
+                let next = self.clients[index].call.next_deadline();
+                assert!(
+                    next.is_none_or(|at| at > self.now),
+                    "a call's timer would spin: {next:?} at {:?}",
+                    self.now
+                );
+            }
+        }
+        self.wake();
+    }
+
+    /// Nothing answers any more. Every call must still end by its deadline, and leave nothing behind.
+    fn wind_down(&mut self) {
+        let limit = self.now.after(CallConfig::default().total_timeout);
+        while self.clients.iter().any(|client| client.call.next_deadline().is_some()) {
+            self.advance_to_next();
+        }
+        assert!(self.now <= limit, "a call outlived its deadline");
+        for index in 0..self.clients.len() {
+            if !self.clients[index].over {
+                assert!(self.clients[index].committed, "a call neither ended nor committed");
+                self.act(index, Event::BodyEnded);
+            }
+        }
+        assert!(self.pool.view(self.now).iter().all(|view| view.in_flight == 0), "permits leaked");
+        assert_eq!(self.pool.parked(), 0, "a place to park leaked");
+        self.check_that_the_budget_is_whole();
+    }
+
+    /// As many retries as may run at once can run at once.
+    fn check_that_the_budget_is_whole(&mut self) {
+        self.pool.reset(self.now);
+        while !self.endpoints.is_empty() {
+            self.lose(0);
+        }
+        (0..3).for_each(|_| self.add());
+        let config = Arc::new(CallConfig::default());
+        for _ in 0..BURST {
+            self.apply(Action::Start(Safety::Safe, true), &config);
+            let index = self.clients.len() - 1;
+            let attempt = self.clients[index].open.pop().expect("endpoints are ready");
+            self.act(index, Event::Failed { attempt, proof: Proof::BodySent, cause: Cause::Reset });
+            assert!(!self.clients[index].over, "a place of the budget leaked");
+        }
     }
 }
 
@@ -225,7 +320,12 @@ proptest! {
         } else {
             PoolConfig::default().guard
         };
-        let budget = BudgetConfig { burst: 5, floor_per_second: 0.0, ..BudgetConfig::default() };
+        let budget = BudgetConfig {
+            burst: BURST,
+            floor_per_second: 0.0,
+            max_concurrent: BURST,
+            ..BudgetConfig::default()
+        };
         let config = Arc::new(CallConfig::default());
         let mut world = World {
             pool: Pool::new(PoolConfig { guard, budget, ..PoolConfig::default() }),
@@ -235,28 +335,21 @@ proptest! {
             endpoints: Vec::new(),
             extra_attempts: 0,
             free_attempts: 0,
+            resets: 0,
         };
-        for zone in 0..endpoints {
-            let key = world.pool.on_added(world.now, zone as u16);
-            world.pool.on_health(world.now, key, true, "");
-            world.endpoints.push(key);
-        }
+        (0..endpoints).for_each(|_| world.add());
         for action in actions {
             world.apply(action, &config);
         }
         // Without a floor, extra attempts beyond the burst must have been earned by successes or be free by proof.
+        let stored = u64::from(BURST) * (1 + world.resets);
         let earned = world.clients.len() as u64 / 10 + 1;
-        prop_assert!(world.extra_attempts <= 5 + earned + world.free_attempts + MAX_READMISSION_HEDGES);
-        for index in 0..world.clients.len() {
-            if !world.clients[index].over {
-                let mut steps = Vec::new();
-                world.clients[index].call.on(world.now, &mut world.rng, &mut world.pool, Event::Dropped, &mut steps);
-            }
-        }
-        prop_assert!(world.pool.view(world.now).iter().all(|view| view.in_flight == 0), "permits leaked");
-        prop_assert_eq!(world.pool.parked(), 0, "a place to park leaked");
+        prop_assert!(world.extra_attempts <= stored + earned + world.free_attempts + MAX_READMISSION_HEDGES);
+        world.wind_down();
     }
 }
 
+/// Tokens in store at the start, and extra attempts that may run at once.
+const BURST: u32 = 5;
 /// Re-admission requests are hedged without paying; at most one at a time and endpoint.
 const MAX_READMISSION_HEDGES: u64 = 30;

@@ -104,21 +104,19 @@ impl Stack {
         }
     }
 
-    /// Drains and stops everything; kills what does not stop.
+    /// Drains and stops everything; what does not stop is killed, and only what survives even that is left.
     pub(crate) async fn stop(mut self) -> Leftovers {
+        // A node that was started anew listens elsewhere.
+        let admin_address = state_dir::read_node(&self.folder).map_or(self.node.admin, |node| node.admin);
         let token = Some(self.token.as_str());
         let request = AdminRequest { method: Method::POST, path: "/stop", token, body: None };
-        let asked = admin(self.node.admin, request).await.is_ok();
-        let gone = asked && matches!(timeout(STOP_LIMIT, self.keeper.wait()).await, Ok(Ok(status)) if status.success());
-        if !gone {
-            // The end of its stdin makes the keeper kill everything.
-            drop(self.lifeline.take());
-            if timeout(STOP_LIMIT, self.keeper.wait()).await.is_err() {
-                return Leftovers::Some;
-            }
-        }
+        let asked = admin(admin_address, request).await.is_ok();
+        let gone = asked && timeout(STOP_LIMIT, self.keeper.wait()).await.is_ok();
+        // The end of its stdin makes the keeper kill everything.
+        drop(self.lifeline.take());
+        let ended = gone || timeout(STOP_LIMIT, self.keeper.wait()).await.is_ok();
         let swept = seaworthy_keeper::sweep(SWEEP_LIMIT);
-        if gone && swept.ended == 0 && swept.complete { Leftovers::None } else { Leftovers::Some }
+        if ended && swept.ended == 0 && swept.complete { Leftovers::None } else { Leftovers::Some }
     }
 }
 

@@ -66,7 +66,8 @@ fn a_killed_node_makes_the_drill_an_execution_error_and_leaves_nothing() {
             (!alive).then_some(())
         });
         let status = drill.wait(Duration::from_secs(60));
-        assert_eq!(status.code(), Some(2), "{}", stage.stderr());
+        assert_eq!(status.code(), Some(2), "{}\n{}", stage.stdout(), stage.stderr());
+        assert!(stage.stdout().contains("\"execution\": \"error\""), "{}", stage.stdout());
         stage.assert_empty_within(Duration::from_secs(2), &ports(&node));
     }
 }

@@ -31,7 +31,7 @@ impl Plan {
             Mechanism::Ejection => plan.drop_guards(|guard| matches!(guard, Guard::Ejection(_))),
             Mechanism::Breaker => plan.drop_guards(|guard| matches!(guard, Guard::Breaker(_))),
             Mechanism::Readiness => {
-                plan.services.iter_mut().for_each(|service| service.pool.readiness = false)
+                plan.services.iter_mut().for_each(|service| service.pool.readiness = false);
             }
             Mechanism::Restart => plan.services.iter_mut().for_each(|service| {
                 if let ServiceKind::Supervised(process) = &mut service.kind {

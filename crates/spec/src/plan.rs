@@ -102,6 +102,10 @@ pub struct ServicePlan {
 
 /// Who runs a service.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per service, built once; a box would only be in the way of its readers"
+)]
 pub enum ServiceKind {
     /// We start and supervise it.
     Supervised(ProcessPlan),

@@ -1,4 +1,5 @@
 //! Every bad spec under `tests/bad` and what people read about it, and every code is met by one of them.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -60,4 +61,12 @@ fn every_finding_helps() {
             assert!(has_next_step, "{name}: {} says neither why nor what to do", found.message);
         }
     }
+}
+
+#[test]
+fn what_is_not_supported_yet_is_nothing_worse() {
+    let (_, text, diagnostics) =
+        bad_specs().into_iter().find(|(name, ..)| name == "later-whole-language").expect("the spec is there");
+    assert!(diagnostics.iter().all(|found| found.code == Code::NotYet), "{text}");
+    assert_eq!(diagnostics.len(), 9);
 }

@@ -118,7 +118,9 @@ proptest! {
     #[test]
     fn a_good_spec_with_changes(changes in prop::collection::vec(change(), 1..6)) {
         let mut bytes = GOOD.as_bytes().to_vec();
-        changes.iter().for_each(|change| apply(&mut bytes, change));
+        for change in &changes {
+            apply(&mut bytes, change);
+        }
         survive(&bytes);
     }
 
@@ -145,8 +147,6 @@ fn hostile_texts() {
         "%YAML 9.9\n---\na: 1".to_owned(),
         (0..20_000).fold(String::new(), |text, number| text + &format!("k{number}: 1\n")),
     ] {
-        let t = std::time::Instant::now();
         survive(text.as_bytes());
-        eprintln!("{:?} {:?}", t.elapsed(), text.get(..20));
     }
 }

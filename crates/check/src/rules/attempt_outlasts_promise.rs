@@ -39,12 +39,12 @@ fn finding(plan: &Plan, failure: &FailurePlan, promise: &Promise) -> Option<Diag
             (is_single && reached.contains(&index) && hang > limit).then_some((index, hang))
         })
     });
-    let (index, _) = hangs.max_by_key(|(_, hang)| *hang)?;
+    let (index, hang) = hangs.max_by_key(|(_, hang)| *hang)?;
     let service = &plan.services[index];
     let path = format!("services.{}.policy.attempt_timeout", service.name);
     let timeout = plan.setting(&path).map_or("?", |setting| setting.value.as_str());
     let message = format!(
-        "an attempt on `{}` may hang for {timeout}, longer than `{}` allows",
+        "an attempt on `{}` may hang for {hang:?}, longer than `{}` allows",
         service.name, promise.name
     );
     Some(
@@ -82,11 +82,12 @@ mod tests {
     #[test]
     fn hangs() {
         let broken = "10: an attempt on `db` may hang for 5s, longer than `l.max` allows";
+        let late = "10: an attempt on `db` may hang for 3s, longer than `l.max` allows";
         let short = ", policy: { attempt_timeout: 500ms }";
         for (db, fault, words, expected) in [
             ("", "blackhole: { egress: db }", "max: 1s", vec![broken]),
             ("", "pause: { replica: db }", "max: 1s", vec![broken]),
-            ("", "latency: { egress: db, add: 3s }", "max: 1s", vec![broken]),
+            ("", "latency: { egress: db, add: 3s }", "max: 1s", vec![late]),
             ("", "latency: { egress: db, add: 500ms }", "max: 1s", vec![]),
             ("", "refuse: { egress: db }", "max: 1s", vec![]),
             ("", "pause: { replica: other }", "max: 1s", vec![]),

@@ -64,10 +64,7 @@ fn time_limit(plan: &Plan, failure: &FailurePlan, promise: &Promise) -> Option<S
         promised.map(|load| &plan.loads[load]).min_by(|left, right| left.rate.total_cmp(&right.rate))?;
     let requests = slowest.rate * limit.as_secs_f64();
     (requests < REQUESTS_WITHIN).then(|| {
-        format!(
-            "`{}` is shorter than {REQUESTS_WITHIN} requests of `{}` are apart",
-            promise.name, slowest.name
-        )
+        format!("`{}` spans fewer than {REQUESTS_WITHIN} requests of `{}`", promise.name, slowest.name)
     })
 }
 
@@ -116,7 +113,7 @@ mod tests {
             (
                 "9/s",
                 "promise: { l: { success: 99% }, rto: 500ms }",
-                vec!["8: `rto` is shorter than 5 requests of `l` are apart"],
+                vec!["8: `rto` spans fewer than 5 requests of `l`"],
             ),
             ("1/s", "promise: { l: { success: 99% }, restarted_within: 1s }", vec![]),
         ] {

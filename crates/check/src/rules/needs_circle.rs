@@ -13,7 +13,9 @@ pub(super) fn rule(plan: &Plan) -> Vec<Diagnostic> {
             continue;
         }
         let Some(circle) = circle_through(plan, start) else { continue };
-        circle.iter().for_each(|service| told[*service] = true);
+        for service in &circle {
+            told[*service] = true;
+        }
         let names = circle.iter().map(|service| plan.services[*service].name.as_str());
         let service = &plan.services[start];
         let next = &plan.services[*circle.get(1).unwrap_or(&start)].name;

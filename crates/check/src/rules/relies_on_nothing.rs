@@ -168,92 +168,8 @@ mod tests {
         )
     }
 
-    #[test]
-    fn mechanisms() {
-        let two = ", replicas: 2";
-        for (api, fault, relies_on, expected) in [
-            (
-                two,
-                "kill: { replica: api }",
-                "replicas, retry, hedge, ejection, readiness, restart, parking, attempt_timeout",
-                None,
-            ),
-            (
-                "",
-                "kill: { replica: api }",
-                "replicas",
-                Some("no replica of `api` is left while the fault holds"),
-            ),
-            (
-                two,
-                "kill: { service: api }",
-                "replicas",
-                Some("no replica of `api` is left while the fault holds"),
-            ),
-            (
-                "",
-                "kill: { replica: api }",
-                "ejection",
-                Some("`api` has one endpoint and is guarded by a circuit breaker"),
-            ),
-            (
-                two,
-                "kill: { replica: api }",
-                "breaker",
-                Some("`api` has several endpoints and is guarded by ejection"),
-            ),
-            ("", "kill: { replica: api }", "breaker", None),
-            (
-                ", policy: { retry: off }",
-                "kill: { replica: api }",
-                "retry",
-                Some("every way to `api` has `retry: off`"),
-            ),
-            (
-                ", policy: { hedge: off }",
-                "kill: { replica: api }",
-                "hedge",
-                Some("every way to `api` has `hedge: off`"),
-            ),
-            (
-                ", restart: { mode: never }",
-                "kill: { replica: api }",
-                "restart",
-                Some("`api` has `restart: { mode: never }`"),
-            ),
-            (
-                "",
-                "pause: { replica: api }",
-                "restart",
-                Some("the fault ends no process, and `api` has no `liveness` probe"),
-            ),
-            (", liveness: { tcp: true }", "pause: { replica: api }", "restart", None),
-            (
-                "",
-                "refuse: { egress: db }",
-                "parking",
-                Some("no call to `db` waits: parking is for routes without `degrade`"),
-            ),
-            (
-                "",
-                "refuse: { egress: db }",
-                "degrade",
-                Some("no route has a `degrade` step, and nothing needs `db` only optionally"),
-            ),
-            ("", "refuse: { egress: db }", "idempotency", Some("no way to `db` has `idempotency`")),
-            (
-                ", policy: { idempotency: { key: required, backend: honours } }",
-                "refuse: { egress: db }",
-                "idempotency",
-                None,
-            ),
-            (
-                ", policy: { total_timeout: 2s, attempt_timeout: 2s }",
-                "pause: { replica: api }",
-                "attempt_timeout",
-                Some("no way to `api` has an `attempt_timeout` below its `total_timeout`"),
-            ),
-        ] {
+    fn check_all(cases: &[(&str, &str, &str, Option<&str>)]) {
+        for (api, fault, relies_on, expected) in cases {
             let expected: Vec<String> = expected
                 .map(|reason| format!("7: `f` relies on `{relies_on}`, but {reason}"))
                 .into_iter()
@@ -261,6 +177,53 @@ mod tests {
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             check(rule, &spec(api, fault, relies_on), &expected);
         }
+    }
+
+    #[test]
+    fn what_endpoints_provide() {
+        let (kill, two) = ("kill: { replica: api }", ", replicas: 2");
+        let all = "replicas, retry, hedge, ejection, readiness, restart, parking, attempt_timeout";
+        let alone = "no replica of `api` is left while the fault holds";
+        let single = "`api` has one endpoint and is guarded by a circuit breaker";
+        let several = "`api` has several endpoints and is guarded by ejection";
+        check_all(&[
+            (two, kill, all, None),
+            ("", kill, "replicas", Some(alone)),
+            (two, "kill: { service: api }", "replicas", Some(alone)),
+            ("", kill, "ejection", Some(single)),
+            (two, kill, "breaker", Some(several)),
+            ("", kill, "breaker", None),
+        ]);
+    }
+
+    #[test]
+    fn what_restarts() {
+        let never = "`api` has `restart: { mode: never }`";
+        let no_probe = "the fault ends no process, and `api` has no `liveness` probe";
+        check_all(&[
+            (", restart: { mode: never }", "kill: { replica: api }", "restart", Some(never)),
+            ("", "pause: { replica: api }", "restart", Some(no_probe)),
+            (", liveness: { tcp: true }", "pause: { replica: api }", "restart", None),
+        ]);
+    }
+
+    #[test]
+    fn what_policies_provide() {
+        let (kill, refuse) = ("kill: { replica: api }", "refuse: { egress: db }");
+        let keyed = ", policy: { idempotency: { key: required, backend: honours } }";
+        let equal = ", policy: { total_timeout: 2s, attempt_timeout: 2s }";
+        let endless = "no way to `api` has an `attempt_timeout` below its `total_timeout`";
+        let waits = "no call to `db` waits: parking is for routes without `degrade`";
+        let degrades = "no route has a `degrade` step, and nothing needs `db` only optionally";
+        check_all(&[
+            (", policy: { retry: off }", kill, "retry", Some("every way to `api` has `retry: off`")),
+            (", policy: { hedge: off }", kill, "hedge", Some("every way to `api` has `hedge: off`")),
+            (equal, "pause: { replica: api }", "attempt_timeout", Some(endless)),
+            ("", refuse, "parking", Some(waits)),
+            ("", refuse, "degrade", Some(degrades)),
+            ("", refuse, "idempotency", Some("no way to `db` has `idempotency`")),
+            (keyed, refuse, "idempotency", None),
+        ]);
     }
 
     #[test]

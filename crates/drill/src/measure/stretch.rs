@@ -304,6 +304,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stretch_does_not_begin_with_what_is_bad() {
+        let records = records(3_000, |at| if at < 1_000 { Class::Failed } else { Class::Good });
+        let half = [promise(Word::Success, Limit::AtLeastShare(0.5))];
+        for (bad_counts, expected) in [(false, 500), (true, 1_000)] {
+            let track = Track::inside_words(&records, &half, |record| bad_counts && !record.is_served());
+            let Steady::Found(stretch) = first_stretch(&[track], 0, u64::MAX) else { panic!("not found") };
+            assert_eq!(stretch.start, expected * MS);
+        }
+    }
+
     /// The definition, word by word, without prefix sums.
     fn naive(loads: &[Vec<Record>], from: u64) -> Option<u64> {
         let mut starts: Vec<u64> = loads.iter().flatten().map(|record| record.intended).collect();

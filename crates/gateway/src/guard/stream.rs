@@ -20,7 +20,7 @@ pub const REJECTED_HEAD: &[u8] =
 /// A head must be complete this long after its first byte.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// A client that takes nothing of what is sent to it for this long is given up.
-const WRITE_LIMIT: Duration = Duration::from_secs(60);
+const WRITE_LIMIT: Duration = Duration::from_mins(1);
 /// How much is read at once while a head is held back.
 const HELD_READ: usize = 4096;
 
@@ -202,7 +202,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
                 }
                 // Nothing more is read. Not the end of the stream either: that would read as "the client went away"
                 // and cancel the answer. The connection goes on by writing the answer, and closes after it.
-                Some(_) => return Poll::Pending,
+                Some(_) => return Poll::Ready(Ok(())),
                 None => {}
             }
             if !this.held.is_empty() {
@@ -279,12 +279,12 @@ mod tests {
                 tokio::time::sleep(pause).await;
             }
             // Silence, not the end: the client is still there.
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
         };
         let receive = async {
             let (mut all, mut buffer) = (Vec::new(), vec![0; read_size]);
             while let Ok(Ok(length)) =
-                tokio::time::timeout(Duration::from_secs(60), guarded.read(&mut buffer)).await
+                tokio::time::timeout(Duration::from_mins(1), guarded.read(&mut buffer)).await
             {
                 all.extend_from_slice(&buffer[..length]);
             }

@@ -1,5 +1,6 @@
 //! Stopping without cutting anybody off, and the log of what was done.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,6 +13,21 @@ use crate::support::{Rig, Wire, eventually, plan, route, service};
 
 fn quiet() -> seaworthy_spec::plan::Plan {
     plan(vec![service("api")], vec![route("all", "/**")])
+}
+
+/// Sends request after request, on each connection until an answer says that it was the last.
+fn ask_until_refused(address: SocketAddr, answered: &Mutex<usize>) {
+    while let Ok(stream) = TcpStream::connect(address) {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut wire = Wire(stream);
+        let mut last = false;
+        while !last {
+            let reply = wire.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(reply.text(), "fine");
+            *answered.lock().unwrap() += 1;
+            last = reply.field("connection") == Some("close");
+        }
+    }
 }
 
 #[test]
@@ -27,19 +43,7 @@ fn a_drain_under_load_cuts_nothing() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                // Connections are kept until the gateway says that this was the last answer on it.
-                while let Ok(stream) = std::net::TcpStream::connect(address) {
-                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                    let mut wire = Wire(stream);
-                    loop {
-                        let reply = wire.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-                        assert_eq!(reply.text(), "fine");
-                        *answered.lock().unwrap() += 1;
-                        if reply.field("connection") == Some("close") {
-                            break;
-                        }
-                    }
-                }
+                ask_until_refused(address, &answered);
                 assert!(stop.load(Ordering::SeqCst), "refused before the drain");
             });
         }
@@ -72,7 +76,7 @@ fn a_drain_finishes_what_is_in_flight_and_cuts_what_does_not_end() {
             reply.field("connection") == Some("close")
         });
         assert!(idle.is_closed());
-        eventually("refusal", || std::net::TcpStream::connect(rig.ingress()).is_err());
+        eventually("refusal", || TcpStream::connect(rig.ingress()).is_err());
         go.send(()).unwrap();
         let reply = slow.reply(false);
         assert_eq!((reply.text(), reply.field("connection")), ("done", Some("close")));
@@ -174,17 +178,11 @@ fn metrics_count_requests_attempts_and_bytes() {
     for _ in 0..3 {
         rig.get("/");
     }
-    assert_eq!(
-        rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="2xx"}"#),
-        3.0
-    );
-    assert_eq!(rig.metric(r#"seaworthy_attempts_total{edge="ingress:api",kind="first"}"#), 3.0);
-    assert_eq!(
-        rig.metric(r#"seaworthy_request_duration_seconds_count{edge="ingress:api",route="all"}"#),
-        3.0
-    );
-    eventually("bytes", || rig.metric(r#"seaworthy_client_received_bytes_total{listener="ingress"}"#) > 0.0);
-    eventually("connections", || rig.metric(r#"seaworthy_upstream_connections{edge="ingress:api"}"#) == 1.0);
+    assert_eq!(rig.metric(r#"seaworthy_requests_total{edge="ingress:api",route="all",code_class="2xx"}"#), 3);
+    assert_eq!(rig.metric(r#"seaworthy_attempts_total{edge="ingress:api",kind="first"}"#), 3);
+    assert_eq!(rig.metric(r#"seaworthy_request_duration_seconds_count{edge="ingress:api",route="all"}"#), 3);
+    eventually("bytes", || rig.metric(r#"seaworthy_client_received_bytes_total{listener="ingress"}"#) > 0);
+    eventually("connections", || rig.metric(r#"seaworthy_upstream_connections{edge="ingress:api"}"#) == 1);
     // One registry serves one gateway: the second one would count into nothing.
     let ports = seaworthy_gateway::GatewayPorts {
         bus: rig.bus.clone(),

@@ -39,7 +39,7 @@ fn egress(rig: &Rig) -> SocketAddr {
 #[test]
 fn a_call_through_the_egress_reaches_the_service_as_itself() {
     let stub = Stub::saying("paid");
-    let rig = Rig::of(with_egress(supervised), &[&stub]);
+    let rig = Rig::of(&with_egress(supervised), &[&stub]);
     let mut wire = Wire::to(egress(&rig));
     assert_eq!(wire.ask("POST /any/path HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").text(), "paid");
     let seen = stub.seen().remove(0);
@@ -53,7 +53,7 @@ fn a_call_through_the_egress_reaches_the_service_as_itself() {
 #[test]
 fn strangers_do_not_hear_of_deadlines() {
     let stub = Stub::saying("paid");
-    let rig = Rig::of(with_egress(|_| {}), &[&stub]);
+    let rig = Rig::of(&with_egress(|_| {}), &[&stub]);
     Wire::to(egress(&rig)).ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(stub.seen()[0].field("seaworthy-deadline-ms"), None);
 }
@@ -66,7 +66,7 @@ fn a_deadline_on_the_wire_only_shortens() {
         }
     });
     let rig = Rig::of(
-        with_egress(|service| {
+        &with_egress(|service| {
             supervised(service);
             let mut config = call();
             config.total_timeout = Duration::from_millis(700);
@@ -99,7 +99,7 @@ fn a_deadline_on_the_wire_only_shortens() {
 #[test]
 fn egress_wants_keys_where_the_service_does() {
     let stub = Stub::saying("paid");
-    let rig = Rig::of(with_egress(|service| service.keyed = true), &[&stub]);
+    let rig = Rig::of(&with_egress(|service| service.keyed = true), &[&stub]);
     let reply = Wire::to(egress(&rig)).ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
     assert_eq!(reply.problem(), "idempotency-key-missing");
 }
@@ -107,7 +107,7 @@ fn egress_wants_keys_where_the_service_does() {
 #[test]
 fn a_detour_catches_its_edge_and_leaves_no_old_connection_in_use() {
     let (real, fault) = (Stub::saying("real"), Stub::saying("fault"));
-    let rig = Rig::of(with_egress(|_| {}), &[&real]);
+    let rig = Rig::of(&with_egress(|_| {}), &[&real]);
     let (mut inside, mut outside) = (Wire::to(egress(&rig)), rig.connect());
     let mut check = |expected_inside: &str, expected_outside: &str| {
         for _ in 0..3 {

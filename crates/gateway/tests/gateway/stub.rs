@@ -172,7 +172,7 @@ pub(crate) fn read_body(stream: &mut impl Read, head: &str, until_end: bool) -> 
         }
         return Ok(body);
     }
-    if fields(head, "transfer-encoding").first().is_some() {
+    if !fields(head, "transfer-encoding").is_empty() {
         return read_chunks(stream);
     }
     let mut body = Vec::new();

@@ -111,12 +111,12 @@ impl Rig {
 
     /// A gateway with one service `api` behind `/**`, and these upstreams as its replicas `1`, `2` ...
     pub(crate) fn with(stubs: &[&Stub]) -> Self {
-        Self::of(plan(vec![service("api")], vec![route("all", "/**")]), stubs)
+        Self::of(&plan(vec![service("api")], vec![route("all", "/**")]), stubs)
     }
 
     /// A gateway with these upstreams behind its first service.
-    pub(crate) fn of(plan: Plan, stubs: &[&Stub]) -> Self {
-        let rig = Self::new(&plan);
+    pub(crate) fn of(plan: &Plan, stubs: &[&Stub]) -> Self {
+        let rig = Self::new(plan);
         for (index, stub) in stubs.iter().enumerate() {
             rig.up(&plan.services[0].name, &(index + 1).to_string(), stub.address);
         }
@@ -155,8 +155,8 @@ impl Rig {
         runtime.block_on(self.gateway.drain(limit))
     }
 
-    /// The value of a series, by the text in front of it.
-    pub(crate) fn metric(&self, series: &str) -> f64 {
+    /// The value of a series that counts something, by the text in front of it.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
         let text = self.metrics.render();
         let line = text.lines().find(|line| line.starts_with(&format!("{series} ")));
         let line = line.unwrap_or_else(|| panic!("{series} is not in\n{text}"));

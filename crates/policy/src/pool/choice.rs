@@ -48,7 +48,7 @@ impl Pool {
         let trial = self.readmission_candidate(now, pick);
         let chosen = match trial {
             Some(index) => index,
-            None => self.choose(now, rng, pick)?,
+            None => self.choose_unstalled(now, rng, pick)?,
         };
         let permit = match self.endpoints[chosen].admit(now, rng, pick.lane, trial.is_some()) {
             Ok(permit) => Ok(permit),
@@ -86,6 +86,15 @@ impl Pool {
             return None;
         }
         self.endpoints.iter_mut().position(|endpoint| endpoint.try_readmission(now, pick.hedgeable))
+    }
+
+    /// Whoever turns out to be stalled is put out, and another one is chosen.
+    fn choose_unstalled(&mut self, now: Time, rng: &mut Rng, pick: &Pick<'_>) -> Result<usize, NoPermit> {
+        let chosen = self.choose(now, rng, pick)?;
+        if self.look_for_stall(now, pick.lane, chosen) {
+            return self.choose(now, rng, pick);
+        }
+        Ok(chosen)
     }
 
     fn choose(&mut self, now: Time, rng: &mut Rng, pick: &Pick<'_>) -> Result<usize, NoPermit> {

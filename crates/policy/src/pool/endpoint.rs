@@ -50,6 +50,39 @@ pub struct Permit {
     waiting: bool,
 }
 
+/// What an endpoint leaves unanswered since its last byte.
+#[derive(Debug)]
+struct Silence {
+    last_byte: Time,
+    /// Attempts since then that were dropped because their hedge was faster. Nobody waits for them, but they were not answered either:
+    /// not counting them would let hedges hide the hang that they were sent for.
+    overtaken: u32,
+    first_overtaken_sent: Option<Time>,
+    /// The stall rule was met. It stays met until the next byte: when attempts move elsewhere, the last ones must not be
+    /// left behind because too few are left.
+    stalled: bool,
+}
+
+/// When silence is a stall.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StallRule {
+    pub(super) outstanding: u32,
+    pub(super) limit: Duration,
+}
+
+impl Silence {
+    fn since(last_byte: Time) -> Self {
+        Self { last_byte, overtaken: 0, first_overtaken_sent: None, stalled: false }
+    }
+
+    fn is_stall(&mut self, now: Time, started: Time, waiting: u32, rule: StallRule) -> bool {
+        let many = self.stalled || waiting.saturating_add(self.overtaken) >= rule.outstanding;
+        let silent = now.saturating_since(started.max(self.last_byte)) >= rule.limit;
+        self.stalled |= many && silent;
+        many && silent
+    }
+}
+
 /// A breaker's change of state, in words.
 pub(super) struct BreakerChange {
     pub(super) from: &'static str,
@@ -83,9 +116,7 @@ pub(super) struct Endpoint {
     pub(super) in_flight: u32,
     /// Attempts in flight without a byte of response.
     pub(super) waiting: u32,
-    last_byte: Time,
-    /// The stall rule found it quiet, and it has been since.
-    quiet: bool,
+    silence: Silence,
     pub(super) refused_until: Option<Time>,
     ready_since: Time,
     /// Probes took it out and let it in again since it was ejected: its process does not hang any more.
@@ -110,8 +141,7 @@ impl Endpoint {
             ready: false,
             in_flight: 0,
             waiting: 0,
-            last_byte: now,
-            quiet: false,
+            silence: Silence::since(now),
             refused_until: None,
             ready_since: now,
             recovered: false,
@@ -221,24 +251,19 @@ impl Endpoint {
 
     /// A sign of life.
     pub(super) fn on_byte(&mut self, now: Time) {
-        self.last_byte = now;
-        self.quiet = false;
+        self.silence = Silence::since(now);
     }
 
-    /// The stall rule for an attempt of this age: enough of them wait, and no byte came in `limit`. Once found stalled, an
-    /// endpoint stays so until its next byte: when its attempts move elsewhere, the last ones must not be left behind.
-    pub(super) fn find_stalled(
-        &mut self,
-        now: Time,
-        permit: &Permit,
-        outstanding: u32,
-        limit: Duration,
-    ) -> bool {
-        let quiet_since = permit.started.max(self.last_byte);
-        let many = self.quiet || self.waiting >= outstanding;
-        let stalled = many && now.saturating_since(quiet_since) >= limit;
-        self.quiet |= stalled;
-        stalled
+    /// The stall rule for an attempt that waits since `started`: enough of them wait, and no byte came in `limit`.
+    pub(super) fn find_stalled(&mut self, now: Time, started: Time, rule: StallRule) -> bool {
+        self.silence.is_stall(now, started, self.waiting, rule)
+    }
+
+    /// The stall rule for the endpoint as such, where nobody may be left to look because all were overtaken. What waits
+    /// does not count here: it may have been sent a moment ago.
+    pub(super) fn has_stalled(&mut self, now: Time, rule: StallRule) -> bool {
+        let Some(sent) = self.silence.first_overtaken_sent else { return false };
+        self.silence.is_stall(now, sent, 0, rule)
     }
 
     /// Whether a suspicion is worth telling: not when the last one was told a moment ago.
@@ -347,6 +372,10 @@ impl Endpoint {
         }
         let elapsed = now.saturating_since(permit.started);
         self.no_longer_waiting(permit);
+        if overtaken {
+            self.silence.overtaken = self.silence.overtaken.saturating_add(1);
+            self.silence.first_overtaken_sent.get_or_insert(permit.started);
+        }
         self.censored_sample(permit.lane, now, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });
         match &mut self.state {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::call::Class;
 use crate::ejection::{EjectReason, Verdict};
-use crate::pool::endpoint::{Answer, Endpoint};
+use crate::pool::endpoint::{Answer, Endpoint, StallRule};
 use crate::pool::{EndpointKey, Guard, Permit, Pool, PoolEvent};
 use crate::rng::Rng;
 use crate::time::Time;
@@ -75,9 +75,12 @@ impl Pool {
     /// An attempt was dropped before its head; what it waited is a censored sample. `overtaken` when another attempt of
     /// its call brought the answer.
     pub(crate) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, overtaken: bool) {
-        let Some(endpoint) = self.endpoint_mut(permit.endpoint) else { return };
-        let verdict = endpoint.on_cancelled(now, rng, permit, overtaken);
+        let Some(index) = self.index(permit.endpoint) else { return };
+        let verdict = self.endpoints[index].on_cancelled(now, rng, permit, overtaken);
         self.act(now, permit.endpoint, verdict);
+        if overtaken {
+            self.look_for_stall(now, permit.lane, index);
+        }
     }
 
     /// The answer of this attempt is on its way to the client: it is no longer extra work that may fail.
@@ -108,21 +111,42 @@ impl Pool {
     /// The stall rule for an attempt that waits since `permit.started`. True = move it if that is possible. That also holds
     /// where the endpoint itself may not be ejected any more. An endpoint that left the pool is left to drain.
     pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit) -> bool {
-        let limit = self.stall_limit(now, permit.lane);
-        let Guard::Ejection(config) = &self.config.guard else { return false };
-        let outstanding = config.stall_outstanding;
+        let rule = self.stall_rule(now, permit.lane);
         let Some(index) = self.index(permit.endpoint) else { return false };
         let endpoint = &mut self.endpoints[index];
         if endpoint.is_stalled_out() {
             return true;
         }
-        let Some(limit) = limit else { return false };
-        let stalled = endpoint.find_stalled(now, permit, outstanding, limit);
+        let stalled = rule.is_some_and(|rule| endpoint.find_stalled(now, permit.started, rule));
         if stalled {
-            self.suspect(now, index, EjectReason::Stall.as_str());
-            self.act(now, permit.endpoint, Verdict::Eject(EjectReason::Stall));
+            self.on_stall(now, index);
         }
         stalled
+    }
+
+    /// The stall rule for an endpoint itself: hedges may have left nobody there to look.
+    /// True = it is out now.
+    pub(super) fn look_for_stall(&mut self, now: Time, lane: usize, index: usize) -> bool {
+        if self.endpoints[index].is_out() {
+            return false;
+        }
+        let rule = self.stall_rule(now, lane);
+        if !rule.is_some_and(|rule| self.endpoints[index].has_stalled(now, rule)) {
+            return false;
+        }
+        self.on_stall(now, index);
+        self.endpoints[index].is_stalled_out()
+    }
+
+    fn on_stall(&mut self, now: Time, index: usize) {
+        self.suspect(now, index, EjectReason::Stall.as_str());
+        self.act(now, self.endpoints[index].key, Verdict::Eject(EjectReason::Stall));
+    }
+
+    fn stall_rule(&mut self, now: Time, lane: usize) -> Option<StallRule> {
+        let limit = self.stall_limit(now, lane)?;
+        let Guard::Ejection(config) = &self.config.guard else { return None };
+        Some(StallRule { outstanding: config.stall_outstanding, limit })
     }
 
     /// Recomputes what depends on all endpoints together: panic, and whether there is anybody to wait for.

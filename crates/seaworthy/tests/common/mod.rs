@@ -41,13 +41,19 @@ impl Stage {
 
     pub fn spawn(&self, arguments: &[&str]) -> Running {
         let log = fs::File::create(self.folder.path().join("stderr.txt")).unwrap();
-        let child = self.command(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let output = fs::File::create(self.folder.path().join("stdout.txt")).unwrap();
+        let child = self.command(arguments).stdout(output).stderr(log).spawn().unwrap();
         Running { child }
     }
 
     /// What went to standard error of the last spawned command.
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr.txt")).unwrap_or_default()
+    }
+
+    /// What went to standard output of the last spawned command.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout.txt")).unwrap_or_default()
     }
 
     pub fn state(&self, name: &str) -> PathBuf {

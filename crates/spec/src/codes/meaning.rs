@@ -9,8 +9,8 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "a name that nothing has",
         cause: "A service, zone or load is named that the spec does not define.",
-        example: r#"routes:
-  api: { match: /api/**, to: ap }"#,
+        example: r"routes:
+  api: { match: /api/**, to: ap }",
         remedy: "correct the name, or define what is missing.",
     },
     Explanation {
@@ -19,9 +19,9 @@ pub(super) const CODES: &[Explanation] = &[
         title: "two routes match the same requests",
         cause: "Routes are chosen by the longest literal path, exact before `/**`, with a method before \
             without. These two are equal in all of that, so the choice would be arbitrary.",
-        example: r#"routes:
+        example: r"routes:
   a: { match: GET /x, to: api }
-  b: { match: GET /x, to: web }"#,
+  b: { match: GET /x, to: web }",
         remedy: "make one of them more specific, or remove one.",
     },
     Explanation {
@@ -30,9 +30,9 @@ pub(super) const CODES: &[Explanation] = &[
         title: "a needed service has no egress",
         cause: "Calls from one service to another go through an egress listener, where timeouts, retries and \
             the breaker protect them. The called service must say where that listener is.",
-        example: r#"services:
+        example: r"services:
   api: { run: ./api, needs: { ledger: required } }
-  ledger: { run: ./ledger }"#,
+  ledger: { run: ./ledger }",
         remedy: "give the called service an `egress: 127.0.0.1:0` (0 picks a free port; the caller gets the \
             address in its environment).",
     },
@@ -88,8 +88,8 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "one address for two listeners",
         cause: "Two listeners cannot share a port.",
-        example: r#"gateway: { listen: 127.0.0.1:8080 }
-admin: { listen: 127.0.0.1:8080 }"#,
+        example: r"gateway: { listen: 127.0.0.1:8080 }
+admin: { listen: 127.0.0.1:8080 }",
         remedy: "give one of them another port; port 0 picks a free one.",
     },
 ];

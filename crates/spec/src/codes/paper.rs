@@ -10,8 +10,8 @@ pub(super) const CODES: &[Explanation] = &[
         title: "a dataset with one copy",
         cause: "The only copy of the data is lost with its disk, and unavailable with its zone. No retry \
             helps against that.",
-        example: r#"data:
-  tickets: { in: ledger, copies: [a] }"#,
+        example: r"data:
+  tickets: { in: ledger, copies: [a] }",
         remedy: "add a copy in another zone, or accept the loss in a failure entry with `response: accept`.",
     },
     Explanation {
@@ -19,9 +19,9 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Warning,
         title: "a required service with one replica",
         cause: "While its only replica restarts, whatever requires it cannot work either.",
-        example: r#"services:
+        example: r"services:
   api: { run: ./api, needs: { ledger: required } }
-  ledger: { run: ./ledger, egress: 127.0.0.1:0 }"#,
+  ledger: { run: ./ledger, egress: 127.0.0.1:0 }",
         remedy: "add a replica, in another zone if there are zones, or make the need optional and let the \
             caller degrade.",
     },
@@ -62,8 +62,8 @@ services:
         title: "a failure relies on what nothing provides",
         cause: "The entry says that its promise rests on a mechanism, but the plan does not have it for the \
             target: it is switched off, or cannot apply.",
-        example: r#"fault: { kill: { replica: ledger } }
-relies_on: [ replicas ]        # ledger has one replica"#,
+        example: r"fault: { kill: { replica: ledger } }
+relies_on: [ replicas ]        # ledger has one replica",
         remedy: "provide it, or take it off the list.",
     },
     Explanation {
@@ -71,8 +71,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         severity: Warning,
         title: "a failure without a promise",
         cause: "A failure without a promise can be drilled but never judged: nothing would be proven.",
-        example: r#"failures:
-  crash: { required: Nobody notices., fault: { kill: { replica: api } } }"#,
+        example: r"failures:
+  crash: { required: Nobody notices., fault: { kill: { replica: api } } }",
         remedy: "add at least one measurable promise, such as `buyers: { success: 100% }`, or answer it with \
             `response: accept`.",
     },
@@ -81,8 +81,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         severity: Error,
         title: "a load that no route takes",
         cause: "The gateway would answer every one of its requests with 404, so the load measures nothing.",
-        example: r#"load:
-  buyers: { rate: 10/s, send: POST /nowhere }"#,
+        example: r"load:
+  buyers: { rate: 10/s, send: POST /nowhere }",
         remedy: "correct the path or the method, or add a route.",
     },
     Explanation {
@@ -91,8 +91,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         title: "a latency that cannot be exceeded",
         cause: "An answer that takes longer than the load's `timeout` counts as failed and not as slow. A \
             latency promised above it is kept by everything that is served at all.",
-        example: r#"load: { buyers: { rate: 10/s, send: GET /x, timeout: 1s } }
-# promise: { buyers: { p99: 2s } }"#,
+        example: r"load: { buyers: { rate: 10/s, send: GET /x, timeout: 1s } }
+# promise: { buyers: { p99: 2s } }",
         remedy: "promise less than the timeout, or raise the load's `timeout`.",
     },
     Explanation {
@@ -102,8 +102,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         cause: "A percentile needs enough answers in the window: 3/(1-q), which is 300 for p99. A time limit \
             needs requests often enough: at least five in its span. With less the verdict is \
             inconclusive.",
-        example: r#"load: { buyers: { rate: 1/s, send: GET /x } }
-# promise: { buyers: { p99: 250ms } }   and a window of 10 s"#,
+        example: r"load: { buyers: { rate: 1/s, send: GET /x } }
+# promise: { buyers: { p99: 250ms } }   and a window of 10 s",
         remedy: "raise the load's `rate`, lengthen `hold`, or promise a lower percentile.",
     },
     Explanation {
@@ -111,9 +111,9 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         severity: Warning,
         title: "services require each other in a circle",
         cause: "None of them can work until the other does: after a full stop none may ever become ready.",
-        example: r#"services:
+        example: r"services:
   a: { run: ./a, egress: 127.0.0.1:0, needs: { b: required } }
-  b: { run: ./b, egress: 127.0.0.1:0, needs: { a: required } }"#,
+  b: { run: ./b, egress: 127.0.0.1:0, needs: { a: required } }",
         remedy: "make one of the needs optional.",
     },
     Explanation {
@@ -121,8 +121,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         severity: Warning,
         title: "a service that nothing reaches",
         cause: "No route leads to it and no service needs it, so it runs without being used.",
-        example: r#"services:
-  report: { run: ./report }        # and no route to it"#,
+        example: r"services:
+  report: { run: ./report }        # and no route to it",
         remedy: "add a route or a need, or remove it.",
     },
     Explanation {
@@ -131,8 +131,8 @@ relies_on: [ replicas ]        # ledger has one replica"#,
         title: "a hung attempt outlasts the promised latency",
         cause: "The fault makes attempts hang, and an attempt is given up only after `attempt_timeout`. That \
             is longer than the slowest answer that is promised, and nothing faster steps in.",
-        example: r#"policy: { attempt_timeout: 5s }
-# fault: { blackhole: { egress: payments } }   promise: { buyers: { max: 1s } }"#,
+        example: r"policy: { attempt_timeout: 5s }
+# fault: { blackhole: { egress: payments } }   promise: { buyers: { max: 1s } }",
         remedy: "lower the `attempt_timeout` of the service that the fault hits below the promised `max`.",
     },
 ];

@@ -18,8 +18,8 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "a key is missing",
         cause: "Without this key the rest of the mapping means nothing.",
-        example: r#"routes:
-  api: { match: /api/** }"#,
+        example: r"routes:
+  api: { match: /api/** }",
         remedy: "add the key.",
     },
     Explanation {

@@ -44,8 +44,8 @@ pub(super) const CODES: &[Explanation] = &[
         title: "the spec is not YAML",
         cause: "The text breaks the rules of YAML. Everything after that place may mean anything, so nothing \
             after it is checked.",
-        example: r#"services:
-  api: { run: ./api"#,
+        example: r"services:
+  api: { run: ./api",
         remedy: "look at the place and at the line above it: a missing colon, quote or bracket, or an \
             indentation that changes, is the usual cause.",
     },
@@ -54,8 +54,7 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "a tab in the indentation",
         cause: "YAML indents with spaces only, because the width of a tab depends on the editor.",
-        example: r#"services:
-	api:"#,
+        example: "services:\n\tapi:",
         remedy: "replace tabs by spaces; most editors do so on request.",
     },
     Explanation {
@@ -71,8 +70,8 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "a key is given twice",
         cause: "YAML tools disagree which of two equal keys counts. Here neither does.",
-        example: r#"name: shop
-name: shop-2"#,
+        example: r"name: shop
+name: shop-2",
         remedy: "keep one of them.",
     },
     Explanation {
@@ -81,8 +80,8 @@ name: shop-2"#,
         title: "anchors, aliases and merge keys are not allowed",
         cause: "They make a value depend on a place far away, and `<<` hides which keys are set. A spec says \
             what it means where it says it.",
-        example: r#"a: &limits { total_timeout: 2s }
-b: *limits"#,
+        example: r"a: &limits { total_timeout: 2s }
+b: *limits",
         remedy: "write the value out in both places.",
     },
     Explanation {
@@ -108,9 +107,9 @@ b: *limits"#,
         severity: Error,
         title: "more than one document",
         cause: "A line with `---` starts a further document. Only the first would count.",
-        example: r#"seaworthy: v1
+        example: r"seaworthy: v1
 ---
-seaworthy: v1"#,
+seaworthy: v1",
         remedy: "keep one spec per file.",
     },
     Explanation {

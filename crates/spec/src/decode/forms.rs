@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// No duration of a spec is longer.
-const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
+const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 /// No rate of a spec is higher, per second.
 const RATE_MAX: f64 = 1_000_000.0;
 

@@ -8,6 +8,8 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let limit = (normal.chars().count() / 3).clamp(1, 4);
     candidates
         .into_iter()
+        // Words of very different lengths are never near; this spares most of the work.
+        .filter(|candidate| candidate.len().abs_diff(normal.len()) <= limit)
         .map(|candidate| (distance(&normal, &normalised(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)

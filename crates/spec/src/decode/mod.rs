@@ -4,6 +4,7 @@
 pub(crate) mod forms;
 mod hints;
 mod http;
+#[expect(clippy::result_large_err, reason = "an error is built once per wrong value, to be read by a person")]
 mod leaf;
 mod value;
 mod walk;

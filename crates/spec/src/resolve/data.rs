@@ -46,17 +46,16 @@ impl Resolver<'_> {
                 copies.extend(self.zone_named(name, value.span));
             }
         }
-        let origin = match section.get("copies") {
-            Some(value) => self.origin(value.span),
-            None => {
-                copies = match service.map(|service| &service.kind) {
-                    Some(ServiceKind::Supervised(process)) => {
-                        process.replicas.iter().map(|replica| replica.zone).collect()
-                    }
-                    _ => vec![0],
-                };
-                Origin::Derived("one per replica of the service".to_owned())
-            }
+        let origin = if let Some(value) = section.get("copies") {
+            self.origin(value.span)
+        } else {
+            copies = match service.map(|service| &service.kind) {
+                Some(ServiceKind::Supervised(process)) => {
+                    process.replicas.iter().map(|replica| replica.zone).collect()
+                }
+                _ => vec![0],
+            };
+            Origin::Derived("one per replica of the service".to_owned())
         };
         let zone = |index: &u16| self.zones.get(usize::from(*index)).map_or("-", |zone| zone.text.as_str());
         let shown = copies.iter().map(zone).collect::<Vec<_>>().join(", ");

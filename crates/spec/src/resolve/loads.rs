@@ -118,15 +118,12 @@ impl Resolver<'_> {
             .filter_map(|status| u16::try_from(status).ok())
             .collect();
         let shown = statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-        match section.get(key) {
-            Some(value) => {
-                let origin = self.origin(value.span);
-                self.setting(section.path_of(key), format!("[{shown}]"), origin);
-            }
-            None => {
-                let default = if key == "expect" { "any 2xx" } else { "none" };
-                self.setting(section.path_of(key), default, Origin::Default);
-            }
+        if let Some(value) = section.get(key) {
+            let origin = self.origin(value.span);
+            self.setting(section.path_of(key), format!("[{shown}]"), origin);
+        } else {
+            let default = if key == "expect" { "any 2xx" } else { "none" };
+            self.setting(section.path_of(key), default, Origin::Default);
         }
         statuses
     }

@@ -91,7 +91,7 @@ impl Resolver<'_> {
         } else {
             self.count_or(&retry, "max_attempts", (attempts, inherited("retry.max_attempts")))
         };
-        let fallback = self.attempt_fallback(total_timeout, max_attempts, &default, base);
+        let fallback = attempt_fallback(total_timeout, max_attempts, &default, base);
         let attempt_timeout = self.duration_or(section, "attempt_timeout", fallback);
         let connect = default.connect_timeout.min(attempt_timeout);
         let origin = if connect < default.connect_timeout {
@@ -118,24 +118,6 @@ impl Resolver<'_> {
             min_hedge_delay,
             park: default.park,
         }
-    }
-
-    /// The limit of an attempt when it is not given: short enough for all attempts to fit into the deadline.
-    fn attempt_fallback(
-        &self,
-        total: Duration,
-        max_attempts: u32,
-        default: &CallConfig,
-        base: Option<&Base<'_>>,
-    ) -> (Duration, Origin) {
-        let fitting = Duration::from_millis((total.as_millis() / u128::from(max_attempts.max(1))) as u64);
-        let is_kept = base.is_some_and(|base| base.is_attempt_given) && default.attempt_timeout <= total;
-        if fitting < default.attempt_timeout && !fitting.is_zero() && !is_kept {
-            return (fitting, Origin::Derived(format!("{} / {max_attempts} attempts", show_duration(total))));
-        }
-        let origin =
-            base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
-        (default.attempt_timeout, origin)
     }
 
     fn off(&mut self, section: &Section<'_>, key: &str) {
@@ -331,6 +313,23 @@ impl Resolver<'_> {
                 .path(path),
         );
     }
+}
+
+/// The limit of an attempt when it is not given: short enough for all attempts to fit into the deadline.
+fn attempt_fallback(
+    total: Duration,
+    max_attempts: u32,
+    default: &CallConfig,
+    base: Option<&Base<'_>>,
+) -> (Duration, Origin) {
+    let fitting = Duration::from_millis((total.as_millis() / u128::from(max_attempts.max(1))) as u64);
+    let is_kept = base.is_some_and(|base| base.is_attempt_given) && default.attempt_timeout <= total;
+    if fitting < default.attempt_timeout && !fitting.is_zero() && !is_kept {
+        return (fitting, Origin::Derived(format!("{} / {max_attempts} attempts", show_duration(total))));
+    }
+    let origin =
+        base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
+    (default.attempt_timeout, origin)
 }
 
 fn key_origin(resolver: &Resolver<'_>, object: &Object) -> Option<Origin> {

@@ -233,10 +233,10 @@ impl<'a> Resolver<'a> {
                 .help("give one of them another port; port 0 picks a free one");
             match (span, other) {
                 (Some(_), Some(other)) => {
-                    diagnostic = diagnostic.also(*other, format!("{other_name} listens here"))
+                    diagnostic = diagnostic.also(*other, format!("{other_name} listens here"));
                 }
                 (Some(_), None) => {
-                    diagnostic = diagnostic.label(format!("{other_name} listens there by default"))
+                    diagnostic = diagnostic.label(format!("{other_name} listens there by default"));
                 }
                 (None, _) => diagnostic = diagnostic.label(format!("{name} listens there by default")),
             }

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use seaworthy_policy::call::CallConfig;
+
 use super::resolver::Resolver;
 use super::settings::Section;
 use crate::codes::Code;
@@ -133,7 +135,7 @@ impl Resolver<'_> {
 /// What a route takes over from its service.
 struct ServiceDefaults {
     name: String,
-    call: seaworthy_policy::call::CallConfig,
+    call: CallConfig,
     keyed: bool,
     parks: bool,
 }
@@ -147,7 +149,7 @@ impl ServiceDefaults {
                 keyed: service.keyed,
                 parks: service.pool.parking.max_requests > 0,
             },
-            None => Self { name: String::new(), call: Default::default(), keyed: false, parks: true },
+            None => Self { name: String::new(), call: CallConfig::default(), keyed: false, parks: true },
         }
     }
 }

@@ -207,18 +207,15 @@ impl Resolver<'_> {
 
     fn probe(&mut self, section: &Section<'_>) -> ProbePlan {
         let default = HealthConfig::default();
-        let action = match section.get("http_get") {
-            Some(value) => {
-                let path = value.as_text().unwrap_or_default().to_owned();
-                let origin = self.origin(value.span);
-                self.setting(section.path_of("http_get"), path.clone(), origin);
-                ProbeAction::HttpGet(path)
-            }
-            None => {
-                let origin = section.get("tcp").map_or(Origin::Default, |value| self.origin(value.span));
-                self.setting(section.path_of("tcp"), "true", origin);
-                ProbeAction::Tcp
-            }
+        let action = if let Some(value) = section.get("http_get") {
+            let path = value.as_text().unwrap_or_default().to_owned();
+            let origin = self.origin(value.span);
+            self.setting(section.path_of("http_get"), path.clone(), origin);
+            ProbeAction::HttpGet(path)
+        } else {
+            let origin = section.get("tcp").map_or(Origin::Default, |value| self.origin(value.span));
+            self.setting(section.path_of("tcp"), "true", origin);
+            ProbeAction::Tcp
         };
         let rise = self.count(section, "success_threshold", default.rise);
         let period = self.duration(section, "period", default.period);

@@ -1,20 +1,11 @@
-//! YAML text to a spanned tree, strictly. The only module that knows which YAML library is used.
-//!
-//! **Problem.** A spec is read by people at night, so what looks like one thing must not mean another: a key
-//! given twice, `no` read as false, a value that stands elsewhere under an anchor. **Model.** The library's
-//! event stream is turned into a tree whose every key and value knows its bytes; what is legal YAML but not
-//! allowed here (duplicate keys, tags, anchors, aliases, merge keys, further documents) is reported and the
-//! reading goes on, so that all of it is told at once. Only an error of syntax ends the reading: what follows
-//! it cannot be trusted. **Rejected:** deserializing into structs directly, which stops at the first error
-//! and loses the places that the rules about meaning need.
-//!
-//! Spans count bytes. The library's offsets count characters and only sometimes bytes; they are converted
-//! here and nowhere else.
+//! Reading: the library's events become a tree, and what is legal YAML but not allowed here is reported.
 
 use serde_saphyr::granit_parser::{
-    Event, Marker, Parser, ScalarStyle, ScanError, Span as Marks, StructureStyle, options,
+    Event, Marker, Parser, ScalarStyle, ScanError, Span as Marks, StrInput, StructureStyle, options,
 };
 
+use super::node::{MERGE, Name, Node, NodeValue, Scalar, ScalarKind};
+use super::refuse::{in_our_words, not_text, old_boolean, too_deep};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::source::{Source, Span};
@@ -23,92 +14,6 @@ use crate::source::{Source, Span};
 pub const SIZE_MAX: usize = 1 << 20;
 /// The deepest nesting of lists and mappings.
 pub const DEPTH_MAX: usize = 64;
-
-/// The merge key, which is refused. In the tree it stands for any entry that was reported and left out.
-pub(crate) const MERGE: &str = "<<";
-
-/// A value with its place.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) span: Span,
-    pub(crate) value: NodeValue,
-}
-
-/// What a node is.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum NodeValue {
-    Scalar(Scalar),
-    Sequence(Vec<Node>),
-    Mapping(Vec<(Name, Node)>),
-    /// Something that was reported already, such as an alias.
-    Invalid,
-}
-
-/// A key, or any other word of the user's, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Name {
-    pub(crate) text: String,
-    pub(crate) span: Span,
-}
-
-/// A scalar's text and how it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
-    /// Written without quotes, so its kind follows from its text.
-    pub(crate) plain: bool,
-}
-
-/// The kinds of scalars of the YAML 1.2 core schema, and the booleans that only YAML 1.1 knew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScalarKind {
-    Null,
-    Boolean(bool),
-    Integer,
-    Float,
-    OldBoolean,
-    Text,
-}
-
-impl Scalar {
-    pub(crate) fn kind(&self) -> ScalarKind {
-        if !self.plain {
-            return ScalarKind::Text;
-        }
-        match self.text.as_str() {
-            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
-            "true" | "True" | "TRUE" => ScalarKind::Boolean(true),
-            "false" | "False" | "FALSE" => ScalarKind::Boolean(false),
-            "yes" | "Yes" | "YES" | "no" | "No" | "NO" | "on" | "On" | "ON" | "off" | "Off" | "OFF" => {
-                ScalarKind::OldBoolean
-            }
-            text if is_integer(text) => ScalarKind::Integer,
-            text if is_float(text) => ScalarKind::Float,
-            _ => ScalarKind::Text,
-        }
-    }
-}
-
-fn is_integer(text: &str) -> bool {
-    let digits_of =
-        |digits: &str, radix| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    if let Some(octal) = text.strip_prefix("0o") {
-        return digits_of(octal, 8);
-    }
-    if let Some(hex) = text.strip_prefix("0x") {
-        return digits_of(hex, 16);
-    }
-    digits_of(text.strip_prefix(['+', '-']).unwrap_or(text), 10)
-}
-
-fn is_float(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let special = [".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"].contains(&unsigned);
-    let numeric = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.')
-        && unsigned.contains(|character: char| character.is_ascii_digit())
-        && unsigned.chars().all(|character| character.is_ascii_digit() || ".eE+-".contains(character));
-    special || (numeric && unsigned.parse::<f64>().is_ok())
-}
 
 /// Reads bytes as they came from disk. The tree is `None` when nothing useful can be said about its content;
 /// then there is at least one diagnostic.
@@ -130,29 +35,9 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> (Source, Option<Node>, Vec<Diagn
     (source, root, problems)
 }
 
-fn not_text(source: &Source, bytes: &[u8]) -> Option<Diagnostic> {
-    let (offset, what) = match std::str::from_utf8(bytes) {
-        Err(error) => (error.valid_up_to(), "is not UTF-8"),
-        Ok(text) => {
-            let strange = |character: char| character.is_control() && !"\t\n\r\u{85}".contains(character);
-            (text.find(strange)?, "is a control character")
-        }
-    };
-    let byte = bytes[offset];
-    let place = source.place(offset);
-    let message =
-        format!("this is not text: byte 0x{byte:02x} {what} (line {}, column {})", place.line, place.column);
-    // No snippet either: control characters have no business on a terminal.
-    Some(
-        Diagnostic::new(Code::NotText, Span::new(offset, offset), message)
-            .without_snippet()
-            .help("a spec is UTF-8 text without control characters; check that this is the right file"),
-    )
-}
-
 struct Reader<'a> {
     source: &'a Source,
-    parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    parser: Parser<'a, StrInput<'a>>,
     /// Byte offset of every character; empty when the text is ASCII, where both are the same.
     offsets: Vec<usize>,
     problems: Vec<Diagnostic>,
@@ -183,8 +68,7 @@ impl<'a> Reader<'a> {
 
     fn document(&mut self) -> Option<Node> {
         let mut root = None;
-        loop {
-            let Ok(Some((event, marks))) = self.next() else { break };
+        while let Ok(Some((event, marks))) = self.next() {
             match event {
                 Event::DocumentStart(..) if root.is_some() => {
                     let span = self.span(marks);
@@ -240,11 +124,7 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, marks: Marks, depth: usize) -> Result<Node, Stopped> {
         let span = self.span(marks);
         if depth > DEPTH_MAX {
-            let problem =
-                Diagnostic::new(Code::TooDeep, span, format!("nested more than {DEPTH_MAX} levels deep"))
-                    .label("this level is one too many")
-                    .help("the deepest part of a spec needs about ten levels");
-            self.problems.push(problem);
+            self.problems.push(too_deep(span));
             return Err(Stopped);
         }
         let tagged = match &event {
@@ -427,13 +307,7 @@ impl<'a> Reader<'a> {
         }
         if matches!(error.kind().to_string().as_str(), text if text.contains("nesting") || text.contains("recursion"))
         {
-            return Diagnostic::new(
-                Code::TooDeep,
-                Span::new(offset, offset + 1),
-                format!("nested more than {DEPTH_MAX} levels deep"),
-            )
-            .label("this level is one too many")
-            .help("the deepest part of a spec needs about ten levels");
+            return too_deep(Span::new(offset, offset + 1));
         }
         let width = text[offset..].chars().next().filter(|next| *next != '\n').map_or(0, char::len_utf8);
         let kind = error.kind().to_string();
@@ -444,44 +318,87 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `yes`, `no`, `on` and `off` mean true and false to half of the YAML tools, and text to the others.
-pub(crate) fn old_boolean(text: &str, span: Span) -> Diagnostic {
-    let meant = if ["yes", "on"].contains(&text.to_lowercase().as_str()) { "true" } else { "false" };
-    Diagnostic::new(Code::OldBoolean, span, format!("`{text}` is a boolean in YAML 1.1 and text in YAML 1.2"))
-        .label("means different things to different tools")
-        .help(format!("write `{meant}` for the boolean or `\"{text}\"` for the text"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The library's reasons, said to somebody who does not know its inside.
-fn in_our_words(kind: &str) -> (String, &'static str) {
-    let known = [
-        ("quoted scalar", "a quote is not closed", "close the quote that was opened here or a line above"),
-        (
-            "flow mapping",
-            "a `{` is not closed, or a comma is missing",
-            "the entries after a `{` need commas between them and a `}`",
-        ),
-        (
-            "flow sequence",
-            "a `[` is not closed, or a comma is missing",
-            "the items after a `[` need commas between them and a `]`",
-        ),
-        (
-            "block mapping",
-            "the indentation changes, or a colon is missing",
-            "the keys of one mapping begin in the same column",
-        ),
-        (
-            "block collection",
-            "the indentation changes, or a dash is missing",
-            "the items of one list begin in the same column",
-        ),
-    ];
-    match known.into_iter().find(|(part, ..)| kind.contains(part)) {
-        Some((_, message, help)) => (message.to_owned(), help),
-        None => (
-            format!("not YAML: {kind}"),
-            "the cause often stands a line above: a missing colon, quote or bracket",
-        ),
+    /// All scalars with their texts in the source.
+    fn scalars(text: &str) -> Vec<(String, String)> {
+        fn collect(node: &Node, text: &str, found: &mut Vec<(String, String)>) {
+            let at = |span: Span| text[span.start..span.end].to_owned();
+            match &node.value {
+                NodeValue::Scalar(scalar) => found.push((scalar.text.clone(), at(node.span))),
+                NodeValue::Sequence(items) => items.iter().for_each(|item| collect(item, text, found)),
+                NodeValue::Mapping(entries) => {
+                    for (name, value) in entries {
+                        found.push((name.text.clone(), at(name.span)));
+                        collect(value, text, found);
+                    }
+                }
+                NodeValue::Invalid => {}
+            }
+        }
+        let (source, root, problems) = read("x", text.as_bytes());
+        assert_eq!(problems, []);
+        let mut found = Vec::new();
+        collect(&root.expect("the text is sound"), source.text(), &mut found);
+        found
+    }
+
+    #[test]
+    fn spans_count_bytes_also_after_other_scripts() {
+        let text = "größe: { ⛵: [ü, \"ein ⛵\", 'x'] } # ⛵\nnext: ↯ end\n\n列: z\n";
+        let expected = [
+            ("größe", "größe"),
+            ("⛵", "⛵"),
+            ("ü", "ü"),
+            ("ein ⛵", "\"ein ⛵\""),
+            ("x", "'x'"),
+            ("next", "next"),
+            ("↯ end", "↯ end"),
+            ("列", "列"),
+            ("z", "z"),
+        ];
+        assert_eq!(scalars(text), expected.map(|(value, source)| (value.to_owned(), source.to_owned())));
+    }
+
+    #[test]
+    fn collections_end_with_their_last_entry() {
+        let text = "a:\n  b: 1\n  c: [1,\n    2]\n\n# more\nd: 1\n";
+        let (source, root, _) = read("x", text.as_bytes());
+        let Some(Node { value: NodeValue::Mapping(entries), .. }) = root else { panic!("a mapping") };
+        let span = entries[0].1.span;
+        assert_eq!(&source.text()[span.start..span.end], "b: 1\n  c: [1,\n    2]");
+    }
+
+    #[test]
+    fn everything_refused_is_told_at_once() {
+        let text = "a: &x 1\nb: *x\na: 2\nc: !t 3\n<<: 4\n[k]: 5\noff: 6\nd: *nowhere\n";
+        let (_, root, problems) = read("x", text.as_bytes());
+        assert!(root.is_some());
+        let codes: Vec<Code> = problems.into_iter().map(|problem| problem.code).collect();
+        assert_eq!(
+            codes,
+            [
+                Code::Anchor,
+                Code::Anchor,
+                Code::DuplicateKey,
+                Code::Tag,
+                Code::Anchor,
+                Code::KeyNotText,
+                Code::OldBoolean,
+                Code::Anchor,
+            ]
+        );
+    }
+
+    #[test]
+    fn size_and_depth_are_bounded() {
+        let code = |text: &[u8]| read("x", text).2.first().map(|problem| problem.code);
+        assert_eq!(code(&vec![b'#'; SIZE_MAX]), Some(Code::Empty));
+        assert_eq!(code(&vec![b'#'; SIZE_MAX + 1]), Some(Code::TooLarge));
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(code(nested(DEPTH_MAX).as_bytes()), None);
+        assert_eq!(code(nested(DEPTH_MAX + 2).as_bytes()), Some(Code::TooDeep));
     }
 }
