@@ -68,7 +68,7 @@ pub(crate) fn calls_to<'a>(
 /// How many endpoints of a service are left while the fault holds.
 pub(crate) fn survivors(service: &ServicePlan, target: &Target) -> usize {
     match target {
-        Target::Replica { .. } => service.endpoint_count(),
+        Target::Replica { .. } => service.endpoint_count().saturating_sub(1),
         Target::Service(_) | Target::Egress(_) => 0,
         Target::Zone(zone) => match &service.kind {
             ServiceKind::Supervised(process) => {

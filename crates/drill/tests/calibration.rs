@@ -10,7 +10,7 @@ use seaworthy_drill::interrupt_pair;
 use seaworthy_drill::measure::Rto;
 use seaworthy_drill::verdict::{Exercise, RecoveredBy, Verdict};
 use seaworthy_observe::event::EventKind;
-use seaworthy_spec::plan::{FaultKind, Limit, Word};
+use seaworthy_spec::plan::{FaultKind, Limit, LoadPlan, Word};
 use support::backend::{Backend, Mood};
 use support::node::StubNode;
 use support::run::{PROVEN, only, run, run_with, runtime};
@@ -126,10 +126,29 @@ fn known_losses_and_duplicates_are_counted_exactly() {
 }
 
 #[test]
+fn what_turns_up_before_it_is_settled_is_not_lost() {
+    let backend = Backend::start();
+    let mut node = StubNode::new(backend.address, PROVEN);
+    let handle = backend.handle();
+    node.on_apply = Box::new(move || handle.drop_next(5));
+    let late = backend.handle();
+    let executor = std::thread::spawn(move || late.execute_withheld_after(2));
+    let mut failure = failure(FaultKind::Pause, 1_500, vec![promise(Word::Rpo, at_most(0))]);
+    failure.settle = Duration::from_secs(20);
+    let report = run(&subject(vec![writers(100.0)], vec![failure]), &node);
+    executor.join().unwrap();
+    let (failure, measured) = only(&report);
+    assert_eq!((failure.verdict, measured.rpo), (Verdict::Kept, Some(0)));
+    backend.close();
+}
+
+#[test]
 fn nothing_lost_is_told_apart_from_nothing_known() {
     let promises = || vec![promise(Word::Rpo, at_most(0)), promise(Word::Duplicates, Limit::AtMostCount(0))];
     let backend = Backend::start();
-    let plan = subject(vec![writers(100.0)], vec![failure(FaultKind::Pause, 1_500, promises())]);
+    // Both loads write to the same place, and each must only count its own.
+    let loads = vec![writers(100.0), LoadPlan { name: "others".to_owned(), ..writers(100.0) }];
+    let plan = subject(loads, vec![failure(FaultKind::Pause, 1_500, promises())]);
     let report = run(&plan, &StubNode::new(backend.address, PROVEN));
     let (failure, measured) = only(&report);
     assert_eq!((failure.verdict, measured.rpo, measured.duplicates), (Verdict::Kept, Some(0), Some(0)));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::run::root;
 
 /// A round waits this long for compilers to end, then runs anyway and says that it was not quiet.
-const QUIET_WAIT_MAX: Duration = Duration::from_secs(60);
+const QUIET_WAIT_MAX: Duration = Duration::from_mins(1);
 /// How often is looked.
 const QUIET_POLL: Duration = Duration::from_secs(1);
 /// A round counts as quiet while others took at most this share of the proxy's core ...

@@ -174,8 +174,7 @@ mod tests {
     #[test]
     fn odd_names_do_not_shift_the_fields() {
         let text = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 250 100 0 0 20 0 1 0 5 6 7";
-        let expected =
-            Stat { parent: 3, user: Duration::from_millis(2500), system: Duration::from_millis(1000) };
+        let expected = Stat { parent: 3, user: Duration::from_millis(2500), system: Duration::from_secs(1) };
         assert_eq!(Stat::parse(text), Some(expected));
         assert_eq!(Stat::parse("7 (a) S 3"), None);
     }

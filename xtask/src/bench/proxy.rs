@@ -45,17 +45,17 @@ impl Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proxy {
     Seaworthy,
-    HaProxy,
+    Haproxy,
     Nginx,
 }
 
 impl Proxy {
-    pub(crate) const ALL: [Self; 3] = [Self::Seaworthy, Self::HaProxy, Self::Nginx];
+    pub(crate) const ALL: [Self; 3] = [Self::Seaworthy, Self::Haproxy, Self::Nginx];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Seaworthy => "seaworthy",
-            Self::HaProxy => "haproxy",
+            Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
         }
     }
@@ -67,7 +67,7 @@ impl Proxy {
                 "readiness probes, ejection and stall rule, retry and hedge budget, metrics, \
                  access log to a file and to standard output (/dev/null)"
             }
-            Self::HaProxy => "round robin, TCP checks, one header each way; no logging",
+            Self::Haproxy => "round robin, TCP checks, one header each way; no logging",
             Self::Nginx => "round robin, passive checks, one header each way; no logging",
         }
     }
@@ -104,7 +104,7 @@ impl Stage {
         let complaints = self.folder.join(format!("{}.log", proxy.name()));
         let mut running = match proxy {
             Proxy::Nginx => self.nginx("nginx", &self.configure("nginx.conf")?)?,
-            Proxy::HaProxy => {
+            Proxy::Haproxy => {
                 let mut command = pinned(self.core, "haproxy");
                 command.arg("-db").arg("-f").arg(self.configure("haproxy.cfg")?);
                 Running::start(proxy.name(), command, &complaints)?

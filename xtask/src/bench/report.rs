@@ -125,7 +125,7 @@ impl Report {
     /// A row's CPU time per request, as a multiple of HAProxy's under the same load.
     fn ratio(&self, row: &Row) -> f64 {
         let same = |other: &&Row| {
-            other.proxy == Proxy::HaProxy
+            other.proxy == Proxy::Haproxy
                 && other.workload.body == row.workload.body
                 && other.workload.new_connections == row.workload.new_connections
         };

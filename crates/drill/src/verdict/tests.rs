@@ -158,7 +158,7 @@ fn the_first_moments_have_their_own_words() {
         Promise { during: true, ..promise(Some(0), Word::P50, at_most(1_000)) },
         promise(Some(0), Word::Max, at_most(100)),
     ];
-    let (early, late) = (good(10, 500), good(10, 5));
+    let (early, late) = (good(12, 500), good(10, 5));
     let mut whole = early.clone();
     whole.extend(&late);
     let mut measured = measurements(&whole);

@@ -31,6 +31,9 @@ struct Shared {
     mood: Mutex<Mood>,
     changed: Condvar,
     effects: Mutex<Vec<String>>,
+    /// Acknowledged and not executed.
+    withheld: Mutex<Vec<String>>,
+    exports: AtomicU64,
     /// Acknowledge so many of the next writes without executing them.
     drop_next: AtomicU64,
     /// Execute so many of the next writes twice.
@@ -49,6 +52,8 @@ impl Backend {
             mood: Mutex::new(Mood::Good),
             changed: Condvar::new(),
             effects: Mutex::new(Vec::new()),
+            withheld: Mutex::new(Vec::new()),
+            exports: AtomicU64::new(0),
             drop_next: AtomicU64::new(0),
             double_next: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -85,6 +90,15 @@ impl Backend {
 
     pub fn fail_exports(&self) {
         self.shared.export_fails.store(true, Ordering::SeqCst);
+    }
+
+    /// Executes what was acknowledged and not executed, after so many read-backs.
+    pub fn execute_withheld_after(&self, exports: u64) {
+        while self.shared.exports.load(Ordering::SeqCst) < exports {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let withheld = std::mem::take(&mut *self.shared.withheld.lock().unwrap());
+        self.shared.effects.lock().unwrap().extend(withheld);
     }
 
     pub fn requests(&self) -> u64 {
@@ -181,6 +195,7 @@ fn answer(line: &str, body: &str, mood: Mood, shared: &Shared) -> String {
         if shared.export_fails.load(Ordering::SeqCst) {
             return response("500 Oops", "", "{}");
         }
+        shared.exports.fetch_add(1, Ordering::SeqCst);
         let ids: Vec<String> =
             shared.effects.lock().unwrap().iter().map(|id| format!("{{\"buyer\":\"{id}\"}}")).collect();
         return response("200 OK", "", &format!("[{}]", ids.join(",")));
@@ -204,6 +219,7 @@ fn store(id: String, shared: &Shared) {
         count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     };
     if take(&shared.drop_next) {
+        shared.withheld.lock().unwrap().push(id);
         return;
     }
     let mut effects = shared.effects.lock().unwrap();

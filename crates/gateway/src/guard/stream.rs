@@ -202,7 +202,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
                 }
                 // Nothing more is read. Not the end of the stream either: that would read as "the client went away"
                 // and cancel the answer. The connection goes on by writing the answer, and closes after it.
-                Some(_) => return Poll::Ready(Ok(())),
+                Some(_) => return Poll::Pending,
                 None => {}
             }
             if !this.held.is_empty() {

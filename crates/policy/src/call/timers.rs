@@ -42,10 +42,12 @@ impl Call {
     fn give_up_stalled(&mut self, context: &mut Context<'_>) {
         let due = self.waiting_where(|attempt| attempt.stall_check_at.is_some_and(|at| context.now >= at));
         for id in due {
+            let tried = self.tried();
             let attempt = &mut self.attempts[usize::from(id)];
             attempt.schedule_next_stall_check(context.now);
             let Some(permit) = &attempt.permit else { continue };
-            if !context.pool.check_stall(context.now, permit) || !self.resendable() || !self.config.retry {
+            let stalled = context.pool.check_stall(context.now, permit, tried.as_slice());
+            if !stalled || !self.resendable() || !self.config.retry {
                 continue;
             }
             // What cannot be sent again had better go on waiting: the endpoint may still wake up.

@@ -254,6 +254,11 @@ impl Endpoint {
         self.silence = Silence::since(now);
     }
 
+    /// How long it has shown no sign of life.
+    pub(super) fn quiet_for(&self, now: Time) -> Duration {
+        now.saturating_since(self.silence.last_byte)
+    }
+
     /// The stall rule for an attempt that waits since `started`: enough of them wait, and no byte came in `limit`.
     pub(super) fn find_stalled(&mut self, now: Time, started: Time, rule: StallRule) -> bool {
         self.silence.is_stall(now, started, self.waiting, rule)

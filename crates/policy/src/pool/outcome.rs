@@ -108,20 +108,26 @@ impl Pool {
         }
     }
 
-    /// The stall rule for an attempt that waits since `permit.started`. True = move it if that is possible. That also holds
-    /// where the endpoint itself may not be ejected any more. An endpoint that left the pool is left to drain.
-    pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit) -> bool {
+    /// The stall rule for an attempt that waits since `permit.started`. True = move it if that is possible. Where the
+    /// endpoint itself may not be ejected any more, that takes a peer, other than `tried`, which has shown a byte lately:
+    /// when everybody hangs, moving only uses attempts up. An endpoint that left the pool is left to drain.
+    pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit, tried: &[EndpointKey]) -> bool {
         let rule = self.stall_rule(now, permit.lane);
         let Some(index) = self.index(permit.endpoint) else { return false };
         let endpoint = &mut self.endpoints[index];
         if endpoint.is_stalled_out() {
             return true;
         }
-        let stalled = rule.is_some_and(|rule| endpoint.find_stalled(now, permit.started, rule));
-        if stalled {
-            self.on_stall(now, index);
+        let Some(rule) = rule else { return false };
+        if !endpoint.find_stalled(now, permit.started, rule) {
+            return false;
         }
-        stalled
+        self.on_stall(now, index);
+        let panic = self.panic;
+        let lively = |peer: &Endpoint| {
+            !tried.contains(&peer.key) && peer.is_open(now, panic) && peer.quiet_for(now) < rule.limit
+        };
+        self.endpoints[index].is_stalled_out() || self.endpoints.iter().any(lively)
     }
 
     /// The stall rule for an endpoint itself: hedges may have left nobody there to look.

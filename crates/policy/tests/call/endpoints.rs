@@ -196,6 +196,13 @@ fn a_stalled_request_moves_even_where_no_more_endpoints_may_be_ejected() {
         world.on(call, Event::Timer);
         world.on(call, Event::Dropped);
     }
+    assert_eq!(
+        world.on(&mut stuck[3], Event::Timer),
+        [],
+        "nobody else has shown a byte lately: all may hang"
+    );
+    answer_at(&mut world, well, Class::Answered, Event::BodyEnded);
+    world.wait(ms(25));
     for call in &mut stuck[3..] {
         let (attempt, endpoint) = attempt_of(&world.on(call, Event::Timer));
         assert_eq!(endpoint, well);
@@ -274,4 +281,51 @@ fn late_answers_of_an_ejected_endpoint_do_not_blind_the_stall_rule() {
         attempt_of(&world.on(call, Event::Timer));
     }
     assert_eq!(world.pool.view(world.now)[1].state, "ejected", "200 ms, not 8 × 1 s");
+}
+
+/// One request at `endpoint` that is hedged, and whose hedge is faster.
+fn overtake_at(world: &mut World, endpoint: EndpointKey) {
+    let mut call = world.start_at(endpoint, Safety::Safe);
+    world.wait(ms(10));
+    let (hedge, _) = attempt_of(&world.on(&mut call, Event::Timer));
+    world.on(&mut call, answered(hedge, Class::Answered));
+    world.on(&mut call, Event::BodyEnded);
+}
+
+#[test]
+fn hedges_do_not_hide_a_hang() {
+    // Overtaken requests, pause after the first of them, a byte in between: is it out?
+    for (overtaken, pause, byte, out) in
+        [(3, 250, false, true), (2, 250, false, false), (3, 20, false, false), (3, 250, true, false)]
+    {
+        let mut world = World::new(3, PoolConfig::default());
+        world.warm_up(1_000, ms(5));
+        let hung = world.endpoints[0];
+        for count in 0..overtaken {
+            overtake_at(&mut world, hung);
+            if count == 0 {
+                world.wait(ms(pause));
+            }
+            if count == 1 && byte {
+                answer_at(&mut world, hung, Class::Answered, Event::BodyEnded);
+            }
+        }
+        let state = world.pool.view(world.now)[0].state;
+        assert_eq!(state == "ejected", out, "{overtaken} {pause} {byte}: {state}");
+    }
+}
+
+#[test]
+fn one_old_request_and_new_ones_make_no_stall_when_an_endpoint_is_chosen() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.warm_up(300, ms(5));
+    let busy = world.endpoints[0];
+    let mut old = world.start_at(busy, Safety::Unsafe);
+    world.wait(ms(1_000));
+    let mut new: Vec<Call> = (0..5).map(|_| world.start_at(busy, Safety::Unsafe)).collect();
+    for call in &mut new {
+        world.on(call, answered(0, Class::Answered));
+    }
+    world.on(&mut old, answered(0, Class::Answered));
+    assert_eq!(world.pool.view(world.now)[0].state, "available");
 }

@@ -1,0 +1,74 @@
+//! Whole drills with the real program: what is kept is called kept, what is broken is called broken.
+
+mod common;
+
+use std::time::Duration;
+
+use common::Stage;
+use serde_json::Value;
+
+/// Drills one failure and returns exit code and report.
+fn drill(stage: &Stage, options: &[&str]) -> (Option<i32>, Value) {
+    let mut arguments = vec!["drill", "seaworthy.yaml", "--state-dir", "drill", "--format", "json"];
+    arguments.extend(options);
+    let mut drill = stage.spawn(&arguments);
+    let status = drill.wait(Duration::from_secs(120));
+    let report = serde_json::from_str(&stage.stdout());
+    let report = report.unwrap_or_else(|error| panic!("{error}: {}\n{}", stage.stdout(), stage.stderr()));
+    stage.assert_empty_within(Duration::from_secs(2), &[]);
+    (status.code(), report)
+}
+
+fn hold(spec: String, seconds: u32) -> String {
+    spec.replace("    promise:\n", &format!("    hold: {seconds}s\n    promise:\n"))
+}
+
+#[test]
+fn a_crash_is_kept_and_without_restart_it_is_broken() {
+    let stage = Stage::new(|spec| hold(spec, 5));
+    let (code, report) = drill(&stage, &["--only", "replica-crash", "--seed", "7"]);
+    let failure = &report["failures"][0];
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["schema"], "seaworthy.drill/1");
+    assert_eq!([&failure["verdict"], &failure["exercise"], &failure["execution"], &failure["cleanup"]], ["kept", "effective", "ok", "clean"]);
+    assert_eq!(failure["measured"]["loads"]["buyers"]["lost"], 0);
+    assert_eq!(failure["measured"]["loads"]["buyers"]["duplicated"], 0);
+
+    let (code, report) = drill(&stage, &["--only", "replica-crash", "--ablate", "restart"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    assert_eq!(report["failures"][0]["verdict"], "broken");
+}
+
+#[test]
+fn an_impossible_promise_is_broken_and_says_where() {
+    let stage = Stage::new(|spec| hold(spec, 4).replace("readers: { success: 100%, p99: 250ms }", "readers: { success: 100%, p99: 1ms }"));
+    let (code, report) = drill(&stage, &["--only", "replica-errors"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    let promises = report["failures"][0]["promises"].as_array().unwrap();
+    let broken: Vec<&Value> = promises.iter().filter(|promise| promise["kept"] == false).collect();
+    assert_eq!(broken.len(), 1, "{promises:#?}");
+    assert_eq!(broken[0]["name"], "readers.p99");
+    let line = std::fs::read_to_string(&stage.spec).unwrap();
+    let at = broken[0]["at"].as_str().unwrap().rsplit(':').next().unwrap().parse::<usize>().unwrap();
+    assert!(line.lines().nth(at - 1).unwrap().contains("p99: 1ms"), "the place is the line of the promise");
+}
+
+#[test]
+fn a_hang_of_the_only_replica_is_broken_honestly() {
+    let stage = Stage::new(|spec| hold(spec, 4).replacen("replicas: { a: 2, b: 1 }", "replicas: { a: 1 }", 1));
+    let (code, report) = drill(&stage, &["--only", "replica-hangs"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    assert_eq!(report["failures"][0]["verdict"], "broken");
+    assert_eq!(report["failures"][0]["cleanup"], "clean");
+}
+
+#[test]
+fn an_accepted_failure_is_not_exercised() {
+    let stage = Stage::new(|spec| {
+        let (head, tail) = spec.split_once("  replica-crash:").unwrap();
+        head.to_owned() + "  replica-crash:" + &tail.replacen("response: automatic", "response: accept", 1)
+    });
+    let (code, report) = drill(&stage, &["--only", "replica-crash"]);
+    assert_eq!(code, Some(2), "nothing exercised at all: {report:#}");
+    assert_eq!(report["failures"][0]["verdict"], "not_exercised");
+}
