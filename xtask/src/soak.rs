@@ -22,8 +22,13 @@ pub(crate) fn run(name: &str) -> Result<()> {
         _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat"),
     };
     let head = output("git", &["rev-parse", "--short", "HEAD"])?;
-    let changed = if output("git", &["status", "--porcelain"])?.trim().is_empty() { "" } else { " with local changes" };
-    let report = format!("{name} at commit {}{changed}, {:.0} s\n\n{text}", head.trim(), begin.elapsed().as_secs_f64());
+    let changed =
+        if output("git", &["status", "--porcelain"])?.trim().is_empty() { "" } else { " with local changes" };
+    let report = format!(
+        "{name} at commit {}{changed}, {:.0} s\n\n{text}",
+        head.trim(),
+        begin.elapsed().as_secs_f64()
+    );
     let folder = root().join("soak");
     fs::create_dir_all(&folder).context("creating the folder of results")?;
     fs::write(folder.join(format!("{name}.txt")), &report).context("writing the result")?;
@@ -38,7 +43,17 @@ pub(crate) fn run(name: &str) -> Result<()> {
 fn kills() -> Result<(String, bool)> {
     command("cargo build --workspace --bins --quiet")?;
     let status = Command::new("cargo")
-        .args(["nextest", "run", "-p", "seaworthy", "--test", "kills", "--no-fail-fast", "--success-output", "final"])
+        .args([
+            "nextest",
+            "run",
+            "-p",
+            "seaworthy",
+            "--test",
+            "kills",
+            "--no-fail-fast",
+            "--success-output",
+            "final",
+        ])
         .env("SEAWORTHY_KILLS", "50")
         .current_dir(root())
         .status()
@@ -68,7 +83,13 @@ fn repeat() -> Result<(String, bool)> {
         let failures = report["failures"].as_array().cloned().unwrap_or_default();
         let kept = failures.iter().filter(|failure| failure["verdict"] == "kept").count();
         good &= kept == failures.len() && !failures.is_empty();
-        let _ = writeln!(text, "round {round}: {kept} of {} kept (seed {}) {}", failures.len(), report["seed"], reason(&report));
+        let _ = writeln!(
+            text,
+            "round {round}: {kept} of {} kept (seed {}) {}",
+            failures.len(),
+            report["seed"],
+            reason(&report)
+        );
     }
     Ok((text, good))
 }
@@ -81,7 +102,10 @@ fn claims() -> Result<Vec<(String, String)>> {
     let mut claims = Vec::new();
     for setting in &settings {
         let path = setting["path"].as_str().unwrap_or_default();
-        let Some(failure) = path.strip_prefix("failures.").and_then(|rest| rest.strip_suffix(".relies_on")) else { continue };
+        let Some(failure) = path.strip_prefix("failures.").and_then(|rest| rest.strip_suffix(".relies_on"))
+        else {
+            continue;
+        };
         let value = setting["value"].as_str().unwrap_or_default().trim_matches(['[', ']']);
         claims.extend(value.split(", ").map(|mechanism| (failure.to_owned(), mechanism.to_owned())));
     }
@@ -100,7 +124,8 @@ fn drill(options: &[&str]) -> Result<Value> {
         .stderr(Stdio::null())
         .output()
         .context("running a drill")?;
-    serde_json::from_slice(&drilled.stdout).with_context(|| format!("reading the report of a drill that ended with {}", drilled.status))
+    serde_json::from_slice(&drilled.stdout)
+        .with_context(|| format!("reading the report of a drill that ended with {}", drilled.status))
 }
 
 fn reason(report: &Value) -> String {
@@ -114,7 +139,12 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let done = Command::new(&program).args(arguments).current_dir(root()).output();
     let done = done.with_context(|| format!("running {}", program.display()))?;
     if !done.status.success() {
-        bail!("{} {} failed: {}", program.display(), arguments.join(" "), String::from_utf8_lossy(&done.stderr));
+        bail!(
+            "{} {} failed: {}",
+            program.display(),
+            arguments.join(" "),
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

@@ -126,7 +126,7 @@ pub(crate) fn handle(
         if client.reset.get() {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         } else if !client.signals.ended() {
-            let _ = tokio::time::timeout(LINGER_LIMIT, linger(stream)).await;
+            drop(stream);
         }
     }
 }

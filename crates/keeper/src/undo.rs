@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Pid, Signal, getpgid, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process_group, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::{pid_of, process_start_time};

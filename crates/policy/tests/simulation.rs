@@ -557,6 +557,14 @@ fn when_all_are_gone_for_two_seconds_clients_wait() {
 }
 
 #[test]
+fn a_pause_of_everybody_that_is_shorter_than_the_attempt_timeout_fails_nobody() {
+    for fault in [Fault::Hang, Fault::Mute] {
+        let scenario = Scenario { fault, hit: SERVERS, ..BUSY };
+        check("all pause", scenario, |noticed| noticed.failed_resendable == 0 && noticed.max_ms <= 7_000);
+    }
+}
+
+#[test]
 fn when_everything_fails_retries_stay_within_the_budget() {
     for class in [Class::Unavailable, Class::BadGateway, Class::Error] {
         let scenario = Scenario { fault: Fault::Answer(class), hit: SERVERS, watch: BUSY.lasts, ..BUSY };

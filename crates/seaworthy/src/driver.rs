@@ -52,7 +52,11 @@ pub(crate) enum Leftovers {
 /// Takes a state folder for this drill alone and empties it; what a killed drill left broken is put back first.
 pub(crate) fn fresh_folder(folder: &Path) -> Result<PathBuf> {
     let folder = state_dir::create(folder)?;
-    let lock = fs::OpenOptions::new().create(true).append(true).open(folder.join("lock")).context("opening the lock")?;
+    let lock = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("lock"))
+        .context("opening the lock")?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("{} is in use by another drill; wait for it or choose --state-dir", folder.display());
     }
@@ -74,7 +78,8 @@ impl Stack {
     /// Starts keeper and node and waits until every replica is ready.
     pub(crate) async fn start(arguments: &NodeArgs, folder: &Path) -> Result<Self> {
         // Should the keeper be killed, its orphans come to us.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("becoming a subreaper")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .context("becoming a subreaper")?;
         let command = role_command("keeper", arguments, folder)?;
         let mut keeper = Command::new(&command[0])
             .args(&command[1..])
@@ -98,7 +103,10 @@ impl Stack {
             let Err(error) = admin(self.node.admin, request).await else { return Ok(()) };
             if begin.elapsed() > READY_LIMIT {
                 let log = self.folder.join("log.jsonl");
-                return Err(error.context(format!("the backend was not ready within {READY_LIMIT:?}; see {}", log.display())));
+                return Err(error.context(format!(
+                    "the backend was not ready within {READY_LIMIT:?}; see {}",
+                    log.display()
+                )));
             }
             sleep(LOOK_AGAIN).await;
         }

@@ -29,7 +29,8 @@ pub(crate) struct AdminRequest<'a> {
 /// Sends a request; an answer other than 2xx becomes an error with the problem's own words.
 pub(crate) async fn admin(address: SocketAddr, request: AdminRequest<'_>) -> Result<Value> {
     let exchange = timeout(LIMIT, exchange(address, &request));
-    let (status, body) = exchange.await.with_context(|| format!("{address} did not answer within {LIMIT:?}"))??;
+    let (status, body) =
+        exchange.await.with_context(|| format!("{address} did not answer within {LIMIT:?}"))??;
     let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok(json);
@@ -42,10 +43,14 @@ pub(crate) async fn admin(address: SocketAddr, request: AdminRequest<'_>) -> Res
 }
 
 async fn exchange(address: SocketAddr, request: &AdminRequest<'_>) -> Result<(hyper::StatusCode, Bytes)> {
-    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to the node at {address}"))?;
+    let stream =
+        TcpStream::connect(address).await.with_context(|| format!("connecting to the node at {address}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let body = request.body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    let mut head = Request::builder().method(&request.method).uri(request.path).header(header::HOST, address.to_string());
+    let mut head = Request::builder()
+        .method(&request.method)
+        .uri(request.path)
+        .header(header::HOST, address.to_string());
     if let Some(token) = request.token {
         head = head.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }

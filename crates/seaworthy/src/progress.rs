@@ -15,7 +15,11 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { lines: Lines::new(std::io::stderr()), redraws: std::io::stderr().is_terminal(), open: Mutex::new(false) }
+        Self {
+            lines: Lines::new(std::io::stderr()),
+            redraws: std::io::stderr().is_terminal(),
+            open: Mutex::new(false),
+        }
     }
 
     /// Says something outside of any failure.
@@ -45,7 +49,8 @@ impl Progress for Screen {
         if !self.redraws {
             return self.lines.update(update);
         }
-        let left = update.left.map(|left| format!(", {:.0} s", left.as_secs_f64().ceil())).unwrap_or_default();
+        let left =
+            update.left.map(|left| format!(", {:.0} s", left.as_secs_f64().ceil())).unwrap_or_default();
         let detail = update.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         let text = format!(
             "[{}/{}] {}: {}{left}{detail}",

@@ -1,7 +1,7 @@
 //! Reading a spec from a file, and refusing one with errors.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -18,23 +18,32 @@ pub(crate) struct Selection {
     pub(crate) ablate: Vec<String>,
 }
 
-/// Reads and examines a spec; findings of `check` come after those of the text.
-pub(crate) fn examine(path: &Path) -> Result<LoadOutcome> {
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).with_context(|| format!("cannot open {}; `seaworthy init` writes a first spec", path.display()))?;
-    // One byte more than is accepted is enough to know that a file is too large.
-    file.by_ref().take(SIZE_MAX as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut outcome = seaworthy_spec::parse(&path.display().to_string(), bytes);
+/// Reads and examines a spec; findings of `check` come after those of the text. Without a source, the file could not be
+/// read.
+pub(crate) fn examine(path: &Path) -> LoadOutcome {
+    let name = path.display().to_string();
+    let mut outcome = match read_bounded(path) {
+        Ok(bytes) => seaworthy_spec::parse(&name, bytes),
+        Err(error) => seaworthy_spec::unreadable(&name, &error.to_string()),
+    };
     if let Some(plan) = &outcome.plan {
         outcome.diagnostics.extend(seaworthy_check::check(plan));
     }
-    Ok(outcome)
+    outcome
+}
+
+/// One byte more than is accepted is enough to know that a file is too large.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SIZE_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The plan of a spec without errors; warnings are `check`'s business.
 pub(crate) fn plan(path: &Path, selection: &Selection) -> Result<Plan> {
-    let outcome = examine(path)?;
-    let errors: Vec<Diagnostic> = outcome.diagnostics.iter().filter(|found| found.is_error()).cloned().collect();
+    let outcome = examine(path);
+    let errors: Vec<Diagnostic> =
+        outcome.diagnostics.iter().filter(|found| found.is_error()).cloned().collect();
     let Some(mut plan) = outcome.plan.filter(|_| errors.is_empty()) else {
         eprint!("{}", render::human(outcome.source.as_ref(), &errors, style(&std::io::stderr())));
         bail!("{} has {}", path.display(), count(errors.len(), "error"));

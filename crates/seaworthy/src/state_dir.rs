@@ -33,14 +33,19 @@ pub(crate) fn of_spec(spec: &Path, chosen: Option<&Path>) -> PathBuf {
 pub(crate) fn create(folder: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(folder).with_context(|| format!("creating {}", folder.display()))?;
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("creating {}", folder.display()))?;
     folder.canonicalize().with_context(|| format!("resolving {}", folder.display()))
 }
 
 /// Writes a file so that nobody ever reads half of it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     fs::rename(&beside, path)
 }
@@ -62,7 +67,11 @@ pub(crate) fn token(folder: &Path) -> Result<String> {
 /// What a node that runs in this folder told about itself.
 pub(crate) fn read_node(folder: &Path) -> Result<NodeFile> {
     let path = folder.join(seaworthy_keeper::READY_FILE);
-    let text = fs::read(&path)
-        .with_context(|| format!("no backend is running here: {} cannot be read; start one with `seaworthy run`", path.display()))?;
+    let text = fs::read(&path).with_context(|| {
+        format!(
+            "no backend is running here: {} cannot be read; start one with `seaworthy run`",
+            path.display()
+        )
+    })?;
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
 }

@@ -10,7 +10,8 @@ use common::{Stage, eventually, kill, ports};
 use seaworthy_policy::Rng;
 
 /// The drill: hold times are short, so that every phase is hit.
-const DRILL: &[&str] = &["drill", "seaworthy.yaml", "--only", "replica-hangs", "--state-dir", "drill", "--format", "json"];
+const DRILL: &[&str] =
+    &["drill", "seaworthy.yaml", "--only", "replica-hangs", "--state-dir", "drill", "--format", "json"];
 
 fn kills() -> u64 {
     std::env::var("SEAWORTHY_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
@@ -24,7 +25,12 @@ fn moments(name: &str) -> Rng {
 }
 
 fn stage() -> Stage {
-    Stage::new(|spec| spec.replace("    fault: { pause: { replica: api } }", "    fault: { pause: { replica: api } }\n    hold: 3s"))
+    Stage::new(|spec| {
+        spec.replace(
+            "    fault: { pause: { replica: api } }",
+            "    fault: { pause: { replica: api } }\n    hold: 3s",
+        )
+    })
 }
 
 /// Somewhere between the start and the end of the one failure.
@@ -55,7 +61,12 @@ fn a_killed_node_makes_the_drill_an_execution_error_and_leaves_nothing() {
         let stage = stage();
         let mut drill = stage.spawn(DRILL);
         let node = stage.node("drill");
-        let old: Vec<u32> = stage.processes(&[drill.pid()]).iter().filter(|(_, text)| text.contains("iticket")).map(|(pid, _)| *pid).collect();
+        let old: Vec<u32> = stage
+            .processes(&[drill.pid()])
+            .iter()
+            .filter(|(_, text)| text.contains("iticket"))
+            .map(|(pid, _)| *pid)
+            .collect();
         let after = moment(&mut rng).min(Duration::from_secs(4));
         println!("round {round}: kill after {after:?}");
         std::thread::sleep(after);

@@ -64,7 +64,8 @@ fn run_plan_and_drill_refuse_a_spec_with_errors() {
 #[test]
 fn unknown_names_are_refused_with_those_that_exist() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("s.yaml"), include_str!("../../../examples/iticket/seaworthy.yaml")).unwrap();
+    fs::write(folder.path().join("s.yaml"), include_str!("../../../examples/iticket/seaworthy.yaml"))
+        .unwrap();
     for (arguments, expected) in [
         (["drill", "s.yaml", "--only", "replica-crush"], "replica-crash"),
         (["drill", "s.yaml", "--ablate", "retries"], "retry"),

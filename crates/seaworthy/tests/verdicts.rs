@@ -30,7 +30,10 @@ fn a_crash_is_kept_and_without_restart_it_is_broken() {
     let failure = &report["failures"][0];
     assert_eq!(code, Some(0), "{report:#}");
     assert_eq!(report["schema"], "seaworthy.drill/1");
-    assert_eq!([&failure["verdict"], &failure["exercise"], &failure["execution"], &failure["cleanup"]], ["kept", "effective", "ok", "clean"]);
+    assert_eq!(
+        [&failure["verdict"], &failure["exercise"], &failure["execution"], &failure["cleanup"]],
+        ["kept", "effective", "ok", "clean"]
+    );
     assert_eq!(failure["measured"]["loads"]["buyers"]["lost"], 0);
     assert_eq!(failure["measured"]["loads"]["buyers"]["duplicated"], 0);
 
@@ -41,7 +44,10 @@ fn a_crash_is_kept_and_without_restart_it_is_broken() {
 
 #[test]
 fn an_impossible_promise_is_broken_and_says_where() {
-    let stage = Stage::new(|spec| hold(spec, 4).replace("readers: { success: 100%, p99: 250ms }", "readers: { success: 100%, p99: 1ms }"));
+    let stage = Stage::new(|spec| {
+        hold(spec, 4)
+            .replace("readers: { success: 100%, p99: 250ms }", "readers: { success: 100%, p99: 1ms }")
+    });
     let (code, report) = drill(&stage, &["--only", "replica-errors"]);
     assert_eq!(code, Some(1), "{report:#}");
     let promises = report["failures"][0]["promises"].as_array().unwrap();
@@ -55,7 +61,8 @@ fn an_impossible_promise_is_broken_and_says_where() {
 
 #[test]
 fn a_hang_of_the_only_replica_is_broken_honestly() {
-    let stage = Stage::new(|spec| hold(spec, 4).replacen("replicas: { a: 2, b: 1 }", "replicas: { a: 1 }", 1));
+    let stage =
+        Stage::new(|spec| hold(spec, 4).replacen("replicas: { a: 2, b: 1 }", "replicas: { a: 1 }", 1));
     let (code, report) = drill(&stage, &["--only", "replica-hangs"]);
     assert_eq!(code, Some(1), "{report:#}");
     assert_eq!(report["failures"][0]["verdict"], "broken");

@@ -10,7 +10,9 @@ use serde_json::Value;
 fn ready(stage: &Stage) -> Value {
     let node = stage.node(".seaworthy");
     let admin = text(&node["admin"]).to_owned();
-    eventually(Duration::from_secs(30), "readiness", || get(&admin, "/readyz").ok().filter(|answer| answer.0 == 200));
+    eventually(Duration::from_secs(30), "readiness", || {
+        get(&admin, "/readyz").ok().filter(|answer| answer.0 == 200)
+    });
     node
 }
 
@@ -23,7 +25,10 @@ fn a_ticket_is_bought_through_the_gateway_and_a_stop_is_clean() {
 
     let body = r#"{"event":1,"buyer":"ada"}"#;
     let buy = |key: &str| {
-        let head = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n", body.len());
+        let head = format!(
+            "POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n",
+            body.len()
+        );
         http(gateway, &format!("{head}{body}")).unwrap()
     };
     let (status, head, ticket) = buy("voyage-1");
@@ -34,7 +39,10 @@ fn a_ticket_is_bought_through_the_gateway_and_a_stop_is_clean() {
     let again: Value = serde_json::from_str(&again).unwrap();
     assert_eq!(again["ticket"], ticket["ticket"], "the same key is the same ticket");
 
-    let without_key = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Length: {}\n\n{body}", body.len());
+    let without_key = format!(
+        "POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Length: {}\n\n{body}",
+        body.len()
+    );
     let (status, head, _) = http(gateway, &without_key).unwrap();
     assert_eq!(status, 400);
     assert!(head.to_lowercase().contains("proxy-status: seaworthy"), "{head}");
@@ -72,7 +80,10 @@ fn a_fault_is_applied_listed_and_cleared_by_hand() {
     assert!(verb(&["fault", "list"]).contains("payments"));
     let body = r#"{"event":1,"buyer":"eve"}"#;
     let buy = |key: &str| {
-        let head = format!("POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n", body.len());
+        let head = format!(
+            "POST /tickets HTTP/1.1\nHost: test\nConnection: close\nContent-Type: application/json\nIdempotency-Key: {key}\nContent-Length: {}\n\n",
+            body.len()
+        );
         http(gateway, &format!("{head}{body}")).unwrap()
     };
     let (status, head, _) = buy("fault-1");

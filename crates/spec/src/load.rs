@@ -1,6 +1,4 @@
-//! The way in: a file or a text becomes a plan, or a list of what is wrong with it.
-
-use std::path::Path;
+//! The way in: a text becomes a plan, or a list of what is wrong with it.
 
 use crate::codes::Code;
 use crate::decode::decode;
@@ -28,22 +26,13 @@ impl LoadOutcome {
     }
 }
 
-/// Reads a spec from a file.
-pub fn load(path: &Path) -> LoadOutcome {
-    let name = path.display().to_string();
-    match read_bounded(path) {
-        Ok(bytes) => parse(&name, &bytes),
-        Err(error) => {
-            let problem = Diagnostic::new(
-                Code::Unreadable,
-                Span::default(),
-                format!("cannot read {}: {error}", quoted(&name)),
-            )
-            .without_snippet()
-            .help("check the path; `seaworthy init` writes a spec to start from");
-            LoadOutcome { source: None, plan: None, diagnostics: vec![problem] }
-        }
-    }
+/// What to say when a file could not be read at all; `reason` is the operating system's.
+pub fn unreadable(name: &str, reason: &str) -> LoadOutcome {
+    let message = format!("cannot read {}: {reason}", quoted(name));
+    let problem = Diagnostic::new(Code::Unreadable, Span::default(), message)
+        .without_snippet()
+        .help("check the path; `seaworthy init` writes a spec to start from");
+    LoadOutcome { source: None, plan: None, diagnostics: vec![problem] }
 }
 
 /// Reads a spec from bytes; `name` is what messages call it, and its folder is where relative paths start.
@@ -62,26 +51,4 @@ pub fn parse(name: &str, bytes: impl AsRef<[u8]>) -> LoadOutcome {
     diagnostics.sort_by_key(|diagnostic| diagnostic.location.span(&source).map(|span| span.start));
     let plan = plan.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
     LoadOutcome { source: Some(source), plan, diagnostics }
-}
-
-/// One byte more than is accepted is enough to know that a file is too large.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(yaml::SIZE_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_cannot_be_read_has_no_source() {
-        for path in ["no/such/file.yaml", "."] {
-            let outcome = load(Path::new(path));
-            assert!(outcome.source.is_none() && outcome.plan.is_none(), "{path}");
-            assert_eq!(outcome.diagnostics[0].code, Code::Unreadable);
-        }
-    }
 }

@@ -11,11 +11,11 @@ use seaworthy_spec::plan::{
     DegradeStep, FaultKind, IdStep, Limit, Mechanism, Origin, Plan, ProbeAction, ProcessPlan, Response,
     ServiceKind, Target, Word,
 };
-use seaworthy_spec::{load, parse, plan_json, plan_text, render, template};
+use seaworthy_spec::{parse, plan_json, plan_text, render, template};
 
 fn tickets() -> Plan {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good/tickets.yaml");
-    let outcome = load(&file);
+    let outcome = parse(&file.display().to_string(), std::fs::read(&file).unwrap());
     let text = render::human(outcome.source.as_ref(), &outcome.diagnostics, render::Style::Plain);
     outcome.plan.unwrap_or_else(|| panic!("{text}"))
 }

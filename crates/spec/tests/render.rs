@@ -47,7 +47,7 @@ fn sarif_has_a_rule_for_every_result() {
 
 #[test]
 fn findings_without_a_source_can_be_shown() {
-    let outcome = seaworthy_spec::load(std::path::Path::new("no/such.yaml"));
+    let outcome = seaworthy_spec::unreadable("no/such.yaml", "No such file or directory");
     let text = render::human(None, &outcome.diagnostics, render::Style::Plain);
     assert!(text.starts_with("error[SW001]: cannot read `no/such.yaml`"), "{text}");
     let json = render::json("no/such.yaml", None, &outcome.diagnostics);

@@ -275,6 +275,35 @@ fn continue_is_said_when_the_body_is_wanted() {
 }
 
 #[test]
+fn answers_are_not_lost_to_what_is_still_coming() {
+    let stub = Stub::saying("no");
+    let rig = Rig::with(&[&stub]);
+    let rest = "x".repeat(200_000);
+    for head in [
+        "GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
+        "POST /../ HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n".to_owned(),
+    ] {
+        for _ in 0..20 {
+            let mut wire = rig.connect();
+            wire.send(format!("{head}{rest}"));
+            assert_eq!(wire.reply(false).status, 400, "{head}");
+        }
+    }
+}
+
+#[test]
+fn a_get_may_have_a_body() {
+    let stub = Stub::answering(|seen| Some(ok(&String::from_utf8_lossy(&seen.body))));
+    let rig = Rig::with(&[&stub]);
+    for framing in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let reply = rig.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{framing}"));
+        assert_eq!(reply.text(), "hello", "{framing}");
+    }
+}
+
+#[test]
 fn an_early_answer_does_not_wait_for_the_body() {
     let stub = Stub::raw(|stream, _| {
         crate::stub::read_head(stream);

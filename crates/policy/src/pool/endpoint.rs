@@ -6,6 +6,7 @@ use crate::breaker::{self, Breaker};
 use crate::call::Class;
 use crate::ejection::{EjectReason, Ejection, EjectionConfig, EjectionState, Verdict};
 use crate::latency::Ewma;
+use crate::pool::silence::{Silence, StallRule};
 use crate::pool::{Guard, PoolConfig, entry_words};
 use crate::rng::Rng;
 use crate::time::Time;
@@ -48,39 +49,6 @@ pub struct Permit {
     breaker: Option<breaker::Permit>,
     /// No byte of the response so far.
     waiting: bool,
-}
-
-/// What an endpoint leaves unanswered since its last byte.
-#[derive(Debug)]
-struct Silence {
-    last_byte: Time,
-    /// Attempts since then that were dropped because their hedge was faster. Nobody waits for them, but they were not answered either:
-    /// not counting them would let hedges hide the hang that they were sent for.
-    overtaken: u32,
-    first_overtaken_sent: Option<Time>,
-    /// The stall rule was met. It stays met until the next byte: when attempts move elsewhere, the last ones must not be
-    /// left behind because too few are left.
-    stalled: bool,
-}
-
-/// When silence is a stall.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StallRule {
-    pub(super) outstanding: u32,
-    pub(super) limit: Duration,
-}
-
-impl Silence {
-    fn since(last_byte: Time) -> Self {
-        Self { last_byte, overtaken: 0, first_overtaken_sent: None, stalled: false }
-    }
-
-    fn is_stall(&mut self, now: Time, started: Time, waiting: u32, rule: StallRule) -> bool {
-        let many = self.stalled || waiting.saturating_add(self.overtaken) >= rule.outstanding;
-        let silent = now.saturating_since(started.max(self.last_byte)) >= rule.limit;
-        self.stalled |= many && silent;
-        many && silent
-    }
 }
 
 /// A breaker's change of state, in words.
@@ -256,7 +224,7 @@ impl Endpoint {
 
     /// How long it has shown no sign of life.
     pub(super) fn quiet_for(&self, now: Time) -> Duration {
-        now.saturating_since(self.silence.last_byte)
+        self.silence.lasts(now)
     }
 
     /// The stall rule for an attempt that waits since `started`: enough of them wait, and no byte came in `limit`.
@@ -267,8 +235,7 @@ impl Endpoint {
     /// The stall rule for the endpoint as such, where nobody may be left to look because all were overtaken. What waits
     /// does not count here: it may have been sent a moment ago.
     pub(super) fn has_stalled(&mut self, now: Time, rule: StallRule) -> bool {
-        let Some(sent) = self.silence.first_overtaken_sent else { return false };
-        self.silence.is_stall(now, sent, 0, rule)
+        self.silence.is_stall_by_overtaken(now, rule)
     }
 
     /// Whether a suspicion is worth telling: not when the last one was told a moment ago.
@@ -378,8 +345,7 @@ impl Endpoint {
         let elapsed = now.saturating_since(permit.started);
         self.no_longer_waiting(permit);
         if overtaken {
-            self.silence.overtaken = self.silence.overtaken.saturating_add(1);
-            self.silence.first_overtaken_sent.get_or_insert(permit.started);
+            self.silence.on_overtaken(permit.started);
         }
         self.censored_sample(permit.lane, now, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });

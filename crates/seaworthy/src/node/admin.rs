@@ -46,7 +46,9 @@ pub(super) async fn serve(listener: TcpListener, node: Rc<Node>) {
                 async move { Ok::<_, Infallible>(answer(&node, request).await) }
             });
             // A client that goes away is its own business.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -64,7 +66,11 @@ async fn answer(node: &Node, request: Request<Incoming>) -> Answer {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let changes = method != Method::GET && method != Method::HEAD;
     if changes && !node.is_authorised(request.headers()) {
-        return problem(StatusCode::UNAUTHORIZED, "A token is needed", "send `Authorization: Bearer TOKEN`; it stands in the state folder");
+        return problem(
+            StatusCode::UNAUTHORIZED,
+            "A token is needed",
+            "send `Authorization: Bearer TOKEN`; it stands in the state folder",
+        );
     }
     match (method.as_str(), &segments[..]) {
         ("GET", ["livez"]) => text(StatusCode::OK, "ok\n"),
@@ -99,7 +105,8 @@ fn readiness(node: &Node) -> Answer {
 
 fn health_body(node: &Node) -> Answer {
     let state = node.bus.state();
-    let body = HealthBody::of_state(&state, node.uptime(), node.clock.wall(), |service| node.is_critical(service));
+    let body =
+        HealthBody::of_state(&state, node.uptime(), node.clock.wall(), |service| node.is_critical(service));
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     content(status, health::CONTENT_TYPE, to_text(&body))
 }
@@ -123,7 +130,8 @@ async fn events(node: &Node, query: &str) -> Answer {
 async fn capabilities(node: &Node) -> Answer {
     match node.faults.capabilities().await {
         Ok(found) => {
-            let entries = found.into_iter().map(|(kind, outcome)| (kind.word().to_owned(), json!(outcome.err())));
+            let entries =
+                found.into_iter().map(|(kind, outcome)| (kind.word().to_owned(), json!(outcome.err())));
             json_answer(StatusCode::OK, &Value::Object(entries.collect()))
         }
         Err(error) => fault_problem(&error),
@@ -133,11 +141,15 @@ async fn capabilities(node: &Node) -> Answer {
 async fn apply_fault(node: &Node, request: Request<Incoming>) -> Answer {
     let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "The body could not be read", &error.to_string()),
+        Err(error) => {
+            return problem(StatusCode::BAD_REQUEST, "The body could not be read", &error.to_string());
+        }
     };
     let fault: FaultRequest = match serde_json::from_slice(&body) {
         Ok(fault) => fault,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "The body is not a fault request", &error.to_string()),
+        Err(error) => {
+            return problem(StatusCode::BAD_REQUEST, "The body is not a fault request", &error.to_string());
+        }
     };
     match node.faults.apply(fault).await {
         Ok(applied) => json_answer(StatusCode::OK, &json!(applied)),
@@ -171,9 +183,14 @@ fn fault_problem(error: &FaultError) -> Answer {
         FaultError::Unsupported { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let kind = if status == StatusCode::UNPROCESSABLE_ENTITY { "urn:seaworthy:problem:capability" } else { "about:blank" };
+    let kind = if status == StatusCode::UNPROCESSABLE_ENTITY {
+        "urn:seaworthy:problem:capability"
+    } else {
+        "about:blank"
+    };
     let title = "The fault was not carried out";
-    let body = json!({ "type": kind, "title": title, "status": status.as_u16(), "detail": error.to_string() });
+    let body =
+        json!({ "type": kind, "title": title, "status": status.as_u16(), "detail": error.to_string() });
     content(status, "application/problem+json", body.to_string())
 }
 

@@ -29,13 +29,18 @@ impl KeeperJournal {
 
     fn name(&self, id: u64) -> io::Result<Id> {
         let names = self.names.lock().expect("no holder panics");
-        names.open.get(&id).cloned().ok_or_else(|| io::Error::other(format!("the journal has no open entry {id}")))
+        names
+            .open
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| io::Error::other(format!("the journal has no open entry {id}")))
     }
 }
 
 impl seaworthy_fault::Journal for KeeperJournal {
     fn intend(&self, intent: &PauseIntent) -> io::Result<u64> {
-        let fault = Fault { start_time: intent.start_time, ..Fault::pause(intent.pid, intent.limit, &intent.label)? };
+        let fault =
+            Fault { start_time: intent.start_time, ..Fault::pause(intent.pid, intent.limit, &intent.label)? };
         let name = self.journal.intend(&fault)?;
         let mut names = self.names.lock().expect("no holder panics");
         names.newest += 1;

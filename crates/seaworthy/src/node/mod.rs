@@ -59,7 +59,8 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<Exit> {
     let selection = Selection { only: arguments.only.clone(), ablate: arguments.ablate.clone() };
     let plan = Arc::new(spec_file::plan(&arguments.spec, &selection)?);
     let state_dir = state_dir::create(&arguments.state_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     LocalSet::new().block_on(&runtime, serve(plan, state_dir, arguments.log))
 }
 
@@ -77,7 +78,8 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
     let file = node.file();
     tokio::task::spawn_local(admin::serve(admin, node.clone()));
     let json = serde_json::to_vec_pretty(&file).context("writing down our addresses")?;
-    state_dir::write_atomically(&state_dir.join(seaworthy_keeper::READY_FILE), &json).context("writing down our addresses")?;
+    state_dir::write_atomically(&state_dir.join(seaworthy_keeper::READY_FILE), &json)
+        .context("writing down our addresses")?;
     node.bus.emit(EventKind::NodeStarted { pid: process::id() });
     let abandoned = tokio::select! {
         _ = terminate.recv() => false,
@@ -102,7 +104,14 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, admin: SocketAddr, log: Option
     let dial = Arc::new(DialTable::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let metrics = Registry::new(threads);
-    let ports = GatewayPorts { bus: bus.clone(), logs: logs.clone(), clock, dial: dial.clone(), metrics: metrics.clone(), threads };
+    let ports = GatewayPorts {
+        bus: bus.clone(),
+        logs: logs.clone(),
+        clock,
+        dial: dial.clone(),
+        metrics: metrics.clone(),
+        threads,
+    };
     let gateway = Arc::new(Gateway::start(&plan, ports)?);
     let token = state_dir::token(state_dir)?;
     let ports = SupervisorPorts {
@@ -125,7 +134,19 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, admin: SocketAddr, log: Option
         external: external_endpoints(&plan),
     })?;
     let started = clock.now();
-    Ok(Node { plan, clock, started, bus, metrics, gateway, supervisor, faults, admin, token, stop: Notify::new() })
+    Ok(Node {
+        plan,
+        clock,
+        started,
+        bus,
+        metrics,
+        gateway,
+        supervisor,
+        faults,
+        admin,
+        token,
+        stop: Notify::new(),
+    })
 }
 
 /// Ends faults, lets requests finish, then stops the services they needed.
@@ -191,9 +212,10 @@ impl Node {
                 ServiceKind::Supervised(process) => process.replicas.len(),
                 ServiceKind::External { endpoints, .. } => endpoints.len(),
             };
-            let ready = state.services.get(&service.name).map_or(0, |service| {
-                service.replicas.values().filter(|replica| replica.ready).count()
-            });
+            let ready = state
+                .services
+                .get(&service.name)
+                .map_or(0, |service| service.replicas.values().filter(|replica| replica.ready).count());
             if ready < wanted {
                 return Some(format!("{}: {ready} of {wanted} replicas are ready", service.name));
             }

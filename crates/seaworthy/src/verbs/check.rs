@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::spec_file::{self, count};
 
 pub(crate) fn run(arguments: &CheckArgs) -> Result<Exit> {
-    let outcome = spec_file::examine(&arguments.spec)?;
+    let outcome = spec_file::examine(&arguments.spec);
     let file = arguments.spec.display().to_string();
     let (source, findings) = (outcome.source.as_ref(), &outcome.diagnostics);
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
@@ -23,6 +23,9 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<Exit> {
             }
             println!("{file}: {}, {}", count(errors, "error"), count(warnings, "warning"));
         }
+    }
+    if source.is_none() {
+        return Ok(Exit::CouldNotJudge);
     }
     let denied = arguments.deny == Some(Deny::Warnings) && warnings > 0;
     Ok(if errors > 0 || denied { Exit::Bad } else { Exit::Good })

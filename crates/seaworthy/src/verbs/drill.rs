@@ -44,7 +44,10 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
     let options = DrillOptions {
         seed: arguments.seed.unwrap_or_else(fresh_seed),
         no_reset: arguments.no_reset,
-        gateway: stack.node.gateway.context("the spec has no `gateway`, so there is nothing to send load to")?,
+        gateway: stack
+            .node
+            .gateway
+            .context("the spec has no `gateway`, so there is nothing to send load to")?,
     };
     let http_node = HttpNode::new(stack.node.admin, stack.token.clone());
     let mut report = judge(plan, &http_node, &options, &screen, &interrupt).await;

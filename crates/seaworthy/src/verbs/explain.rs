@@ -7,7 +7,10 @@ use crate::exit::Exit;
 
 pub(crate) fn run(arguments: &ExplainArgs) -> Result<Exit> {
     let Some(explanation) = seaworthy_spec::explain(&arguments.code) else {
-        bail!("there is no code `{}`; codes look like SW104 and stand in front of each finding of `seaworthy check`", arguments.code);
+        bail!(
+            "there is no code `{}`; codes look like SW104 and stand in front of each finding of `seaworthy check`",
+            arguments.code
+        );
     };
     print!("{explanation}");
     Ok(Exit::Good)

@@ -22,11 +22,16 @@ async fn apply(arguments: &FaultApplyArgs) -> Result<Exit> {
     let body = request_body(arguments);
     let applied = call(&arguments.node, Method::POST, "/faults", Some(&body)).await?;
     let text = |name: &str| applied[name].as_str().unwrap_or_default().to_owned();
-    let targets: Vec<&str> = applied["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let targets: Vec<&str> =
+        applied["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     println!("{}  {} on {}", text("id"), kind_word(arguments.kind), targets.join(", "));
     println!("proof: {}", text("proof"));
     let spec = arguments.node.spec.display();
-    eprintln!("it ends by itself after {:?}; sooner with: seaworthy fault clear {} --spec {spec}", arguments.deadline, text("id"));
+    eprintln!(
+        "it ends by itself after {:?}; sooner with: seaworthy fault clear {} --spec {spec}",
+        arguments.deadline,
+        text("id")
+    );
     Ok(Exit::Good)
 }
 
@@ -60,7 +65,8 @@ async fn clear(arguments: &FaultClearArgs) -> Result<Exit> {
 /// Works without a node: it is for the time after one died together with its keeper.
 fn heal(choice: &NodeChoice) -> Result<Exit> {
     let folder = state_dir::of_spec(&choice.spec, choice.state_dir.as_deref());
-    let report = seaworthy_keeper::heal(&folder).with_context(|| format!("healing what {} remembers", folder.display()))?;
+    let report = seaworthy_keeper::heal(&folder)
+        .with_context(|| format!("healing what {} remembers", folder.display()))?;
     println!("{} faults undone, {} were gone already", report.undone, report.already_gone);
     if report.failed > 0 {
         eprintln!("{} could not be undone; they stay in the journal", report.failed);

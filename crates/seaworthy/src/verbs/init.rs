@@ -12,7 +12,9 @@ pub(crate) fn run(arguments: &InitArgs) -> Result<Exit> {
     let path = arguments.spec.display();
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&arguments.spec) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{path} exists already, and is left as it is"),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("{path} exists already, and is left as it is")
+        }
         Err(error) => return Err(error).with_context(|| format!("creating {path}")),
     };
     file.write_all(seaworthy_spec::template().as_bytes()).with_context(|| format!("writing {path}"))?;

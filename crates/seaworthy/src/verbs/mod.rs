@@ -19,6 +19,7 @@ use crate::exit::Exit;
 
 /// Runs a verb that talks to a node.
 fn block_on(verb: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     runtime.block_on(verb)
 }

@@ -18,7 +18,11 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &RunArgs) -> Result<Exit> {
     let plan = spec_file::plan(&arguments.spec, &Selection::default())?;
-    let format = arguments.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Human } else { Format::Json });
+    let format = arguments.format.unwrap_or(if std::io::stdout().is_terminal() {
+        Format::Human
+    } else {
+        Format::Json
+    });
     let node = NodeArgs {
         spec: arguments.spec.clone(),
         state_dir: state_dir::of_spec(&arguments.spec, arguments.state_dir.as_deref()),

@@ -31,10 +31,18 @@ async fn show(arguments: &StatusArgs) -> Result<Exit> {
 fn human(status: &Value) -> String {
     let mut text = String::new();
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let gateway = if status["gateway"].is_null() { "no ingress".to_owned() } else { word(&status["gateway"]) };
-    let _ = writeln!(text, "{}  gateway {gateway}  admin {}  up {:.0} s", word(&status["name"]), word(&status["admin"]), status["uptime_s"].as_f64().unwrap_or(0.0));
+    let gateway =
+        if status["gateway"].is_null() { "no ingress".to_owned() } else { word(&status["gateway"]) };
+    let _ = writeln!(
+        text,
+        "{}  gateway {gateway}  admin {}  up {:.0} s",
+        word(&status["name"]),
+        word(&status["admin"]),
+        status["uptime_s"].as_f64().unwrap_or(0.0)
+    );
     let rows = replica_rows(status);
-    let widths = [0, 1, 2, 3].map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let widths =
+        [0, 1, 2, 3].map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let [service, replica, health, address, why] = row;
         let _ = writeln!(
@@ -95,7 +103,12 @@ fn edge_lines(status: &Value) -> Vec<String> {
             let text = |name: &str| endpoint[name].as_str().unwrap_or_default();
             if text("state") != "available" {
                 let name = edge["name"].as_str().unwrap_or_default();
-                lines.push(format!("  {name}: {} is {}: {}", text("endpoint"), text("state"), text("reason")));
+                lines.push(format!(
+                    "  {name}: {} is {}: {}",
+                    text("endpoint"),
+                    text("state"),
+                    text("reason")
+                ));
             }
         }
     }
@@ -104,7 +117,11 @@ fn edge_lines(status: &Value) -> Vec<String> {
 
 fn fault_lines(status: &Value) -> Vec<String> {
     let faults = status["faults"].as_object().into_iter().flatten();
-    faults.map(|(id, fault)| format!("  broken on purpose: {id} {}", fault["what"].as_str().unwrap_or_default())).collect()
+    faults
+        .map(|(id, fault)| {
+            format!("  broken on purpose: {id} {}", fault["what"].as_str().unwrap_or_default())
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ impl Stage {
     /// The node's own words about itself, as soon as there are any.
     pub fn node(&self, state: &str) -> Value {
         let path = self.state(state).join("node.json");
-        eventually(Duration::from_secs(60), "node.json", || serde_json::from_slice(&fs::read(&path).ok()?).ok())
+        eventually(Duration::from_secs(60), "node.json", || {
+            serde_json::from_slice(&fs::read(&path).ok()?).ok()
+        })
     }
 
     /// Pids of all processes that belong to this stage, except `except`.
@@ -71,7 +73,9 @@ impl Stage {
         let mark = self.folder.path().display().to_string();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
             let text = String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned();
             let zombie = fs::read_to_string(entry.path().join("stat")).unwrap_or_default().contains(") Z ");
@@ -91,7 +95,10 @@ impl Stage {
             if processes.is_empty() && open.is_empty() {
                 return;
             }
-            assert!(begin.elapsed() < limit, "after {limit:?} there are still {processes:?} and ports {open:?}");
+            assert!(
+                begin.elapsed() < limit,
+                "after {limit:?} there are still {processes:?} and ports {open:?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -149,9 +156,16 @@ pub fn kill(pid: u32, signal: &str) {
 /// The example on free ports with the binary that was built for tests.
 fn example() -> String {
     let iticket = Path::new(SEAWORTHY).with_file_name("iticket");
-    assert!(iticket.exists(), "{} is missing: run `cargo build -p iticket` (or `cargo xtask test`)", iticket.display());
+    assert!(
+        iticket.exists(),
+        "{} is missing: run `cargo build -p iticket` (or `cargo xtask test`)",
+        iticket.display()
+    );
     let mut text = EXAMPLE.replace("../../target/release/iticket", &iticket.display().to_string());
-    text = text.lines().filter(|line| !line.trim_start().starts_with("build:")).fold(String::new(), |text, line| text + line + "\n");
+    text = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("build:"))
+        .fold(String::new(), |text, line| text + line + "\n");
     for port in [8080, 7101, 7102, 7103, 7104, 7105, 7106] {
         text = text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
     }

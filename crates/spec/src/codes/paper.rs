@@ -58,10 +58,10 @@ services:
     },
     Explanation {
         code: Code::ReliesOnNothing,
-        severity: Error,
+        severity: Warning,
         title: "a failure relies on what nothing provides",
         cause: "The entry says that its promise rests on a mechanism, but the plan does not have it for the \
-            target: it is switched off, or cannot apply.",
+            target: it is switched off, or cannot apply. A drill of the failure is likely to be broken.",
         example: r"fault: { kill: { replica: ledger } }
 relies_on: [ replicas ]        # ledger has one replica",
         remedy: "provide it, or take it off the list.",
