@@ -32,7 +32,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// close with unread bytes would reset the connection. This long at most ...
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// ... and this many bytes at most.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What all requests of a connection share.
 pub(crate) struct Client {
@@ -126,7 +126,7 @@ pub(crate) fn handle(
         if client.reset.get() {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         } else if !client.signals.ended() {
-            drop(stream);
+            let _ = tokio::time::timeout(LINGER_LIMIT, linger(stream)).await;
         }
     }
 }

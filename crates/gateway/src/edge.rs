@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::HeaderValue;
 use seaworthy_observe::event::EventKind;
@@ -230,7 +230,9 @@ impl Edge {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().expect("policy does not panic under the lock")
+        // Policy does not panic under the lock. If it did after all, one request has crashed loudly, and the others had
+        // better go on: they would otherwise crash too, most of them inside a drop, which ends the process.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that follows from a change and must not happen under the lock.

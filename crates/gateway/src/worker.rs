@@ -34,6 +34,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// says that it was the last.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// Lines of the access log that a thread keeps back, so that the log's writer is not woken for each of them ...
+const LOG_LINES_MAX: usize = 64;
+/// ... and for how long at most.
+const LOG_DELAY: Duration = Duration::from_millis(20);
+
 /// What a thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -69,6 +74,8 @@ pub(crate) struct Worker {
     draining: Cell<bool>,
     ids: RefCell<RequestIds>,
     stamp: RefCell<Stamp>,
+    log_lines: RefCell<Vec<Vec<u8>>>,
+    log_begun: Notify,
     base: (Time, Instant),
 }
 
@@ -94,6 +101,8 @@ impl Worker {
             draining: Cell::new(false),
             ids: RefCell::new(RequestIds::new(seed)),
             stamp: RefCell::default(),
+            log_lines: RefCell::default(),
+            log_begun: Notify::new(),
             base,
         }
     }
@@ -133,7 +142,29 @@ impl Worker {
         let mut line = String::with_capacity(512);
         let _ = write!(line, "{{\"ts\":\"{}\",", stamp.text);
         fill(&mut line);
-        self.shared.ports.logs.json_line(line.into_bytes());
+        let mut lines = self.log_lines.borrow_mut();
+        lines.push(line.into_bytes());
+        match lines.len() {
+            1 => self.log_begun.notify_one(),
+            LOG_LINES_MAX.. => {
+                drop(lines);
+                self.write_log();
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands over the lines that were kept back.
+    fn write_log(&self) {
+        for line in self.log_lines.borrow_mut().drain(..) {
+            self.shared.ports.logs.json_line(line);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.write_log();
     }
 }
 
@@ -154,6 +185,7 @@ async fn main(start: Start) {
         })
         .collect();
     tokio::task::spawn_local(tidy(Rc::clone(&worker)));
+    tokio::task::spawn_local(write_log(Rc::clone(&worker)));
     if index == 0 {
         for edge in &worker.shared.edges {
             tokio::task::spawn_local(run_timer(Rc::clone(&worker), Arc::clone(edge)));
@@ -167,6 +199,7 @@ async fn main(start: Start) {
             let _ = task.await;
         }
         let cut = drain(&worker, until).await;
+        worker.write_log();
         let _ = drained.send(cut).await;
         let _ = commands.wait_for(|command| *command == Command::Stop).await;
     }
@@ -235,6 +268,15 @@ async fn tidy(worker: Rc<Worker>) {
             worker.shared.metrics.upstream_connections(worker.index, edge, open - reported[edge]);
             reported[edge] = open;
         }
+    }
+}
+
+/// Hands over lines of the access log when there are too few of them for too long.
+async fn write_log(worker: Rc<Worker>) {
+    loop {
+        worker.log_begun.notified().await;
+        tokio::time::sleep(LOG_DELAY).await;
+        worker.write_log();
     }
 }
 

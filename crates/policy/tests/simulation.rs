@@ -559,7 +559,7 @@ fn when_all_are_gone_for_two_seconds_clients_wait() {
 #[test]
 fn a_pause_of_everybody_that_is_shorter_than_the_attempt_timeout_fails_nobody() {
     for fault in [Fault::Hang, Fault::Mute] {
-        let scenario = Scenario { fault, hit: SERVERS, ..BUSY };
+        let scenario = Scenario { fault, hit: SERVERS, requests_per_second: 200, ..BUSY };
         check("all pause", scenario, |noticed| noticed.failed_resendable == 0 && noticed.max_ms <= 7_000);
     }
 }
@@ -581,7 +581,7 @@ fn whoever_is_well_again_serves_again() {
         for fault in [Fault::Kill, Fault::Hang, Fault::Mute, Fault::Slow, Fault::Answer(Class::Error)] {
             for hit in [1, SERVERS] {
                 let lasts = Duration::from_secs(10);
-                let scenario = Scenario { fault, hit, lasts, writes, requests_per_second: 10, ..QUIET };
+                let scenario = Scenario { fault, hit, lasts, writes, requests_per_second: 5, ..QUIET };
                 let name = format!("{fault:?} of {hit}, writes {writes:?}");
                 check(&name, scenario, |noticed| noticed.back == hit);
             }

@@ -278,14 +278,16 @@ fn continue_is_said_when_the_body_is_wanted() {
 fn answers_are_not_lost_to_what_is_still_coming() {
     let stub = Stub::saying("no");
     let rig = Rig::with(&[&stub]);
-    let rest = "x".repeat(200_000);
+    // More than the buffers between us hold: whoever writes it fails when the connection is reset.
+    let rest = "x".repeat(8_000_000);
     for head in [
         "GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
-        "POST /../ HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n".to_owned(),
+        "POST /../ HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n".to_owned(),
     ] {
-        for _ in 0..20 {
+        for _ in 0..3 {
             let mut wire = rig.connect();
-            wire.send(format!("{head}{rest}"));
+            wire.send(&head);
+            wire.send(&rest);
             assert_eq!(wire.reply(false).status, 400, "{head}");
         }
     }

@@ -134,7 +134,7 @@ impl Pool {
     /// The stall rule for an endpoint itself: hedges may have left nobody there to look.
     /// True = it is out now.
     pub(super) fn look_for_stall(&mut self, now: Time, lane: usize, index: usize) -> bool {
-        if index < 1000 {
+        if self.endpoints[index].is_out() {
             return false;
         }
         let rule = self.stall_rule(now, lane);

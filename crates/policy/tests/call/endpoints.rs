@@ -329,3 +329,22 @@ fn one_old_request_and_new_ones_make_no_stall_when_an_endpoint_is_chosen() {
     world.on(&mut old, answered(0, Class::Answered));
     assert_eq!(world.pool.view(world.now)[0].state, "available");
 }
+
+#[test]
+fn a_move_takes_a_place_of_the_budget_and_gives_it_back() {
+    let budget = BudgetConfig { max_concurrent: 1, ..BudgetConfig::default() };
+    let mut world = World::new(3, PoolConfig { budget, ..PoolConfig::default() });
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(5));
+    let hung = world.endpoints[0];
+    let mut stuck: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Safe)).collect();
+    world.wait(ms(200));
+    for call in &mut stuck {
+        let (attempt, _) = attempt_of(&world.on(call, Event::Timer));
+        let mut waiting = world.start_at(world.endpoints[1], Safety::Safe);
+        let steps = world.on(&mut waiting, failed(0, Proof::BodySent, Cause::Reset));
+        assert!(matches!(steps[..], [Step::Fail(_)]), "the move holds the only place: {steps:?}");
+        world.on(call, answered(attempt, Class::Answered));
+        world.on(call, Event::BodyEnded);
+    }
+}
