@@ -217,6 +217,19 @@ impl Entry {
             Self::Json(line) => Record::of_json(&line),
         }
     }
+
+    /// A line that is JSON already goes out as it is: reading and writing it again cost more than proxying the request
+    /// that it is about.
+    fn append_to(self, destinations: &mut [Destination]) {
+        if let Self::Json(line) = &self
+            && destinations.iter().all(Destination::is_json)
+        {
+            destinations.iter_mut().for_each(|destination| destination.append_raw(line));
+            return;
+        }
+        let record = self.into_record();
+        destinations.iter_mut().for_each(|destination| destination.append(&record));
+    }
 }
 
 /// The writer thread.
@@ -224,10 +237,7 @@ fn write_all(queue: &Queue, mut destinations: Vec<Destination>) {
     while let Some((entries, dropped)) = queue.take() {
         let count = entries.len() as u64;
         for entry in entries {
-            let record = entry.into_record();
-            for destination in &mut destinations {
-                destination.append(&record);
-            }
+            entry.append_to(&mut destinations);
         }
         if dropped > 0 {
             let fields = Map::from_iter([("dropped".to_owned(), dropped.into())]);

@@ -86,6 +86,21 @@ impl Destination {
                 record.write_human(&mut self.buffer, ["\x1b[33m", "\x1b[31m", "\x1b[0m"]);
             }
         }
+        self.write_out_when_full();
+    }
+
+    /// Takes a line that is one JSON object already.
+    pub(super) fn append_raw(&mut self, line: &[u8]) {
+        self.buffer.extend_from_slice(line);
+        self.buffer.push(b'\n');
+        self.write_out_when_full();
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.rendering, Rendering::Json)
+    }
+
+    fn write_out_when_full(&mut self) {
         if self.buffer.len() >= BUFFER_BYTES {
             self.write_out();
         }
