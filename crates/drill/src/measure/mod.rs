@@ -49,6 +49,8 @@ pub struct Measurements {
     pub duplicates: Option<u64>,
     /// The shortest time that can be told from nothing, in nanoseconds; `None` when no request was sent.
     pub resolution: Option<u64>,
+    /// By how much the load was late, at the 99th percentile, in nanoseconds: what latencies may be too high by.
+    pub sender_lag: Option<u64>,
 }
 
 /// How much later than intended the sender began, for 99 of 100 requests; `None` when it never began.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -27,7 +28,11 @@ const CAPABILITY: &str = "capability";
 pub struct HttpNode {
     address: SocketAddr,
     token: String,
+    locate: Option<Arc<Locate>>,
 }
+
+/// Says where the node is now, for as long as that is known.
+type Locate = dyn Fn() -> Option<SocketAddr> + Send + Sync;
 
 impl fmt::Debug for HttpNode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,16 +44,26 @@ impl fmt::Debug for HttpNode {
 impl HttpNode {
     /// The node with this admin address; the token allows changes.
     pub fn new(address: SocketAddr, token: impl Into<String>) -> Self {
-        Self { address, token: token.into() }
+        Self { address, token: token.into(), locate: None }
+    }
+
+    /// Asks `locate` before each request: a node that was started again may listen elsewhere.
+    #[must_use]
+    pub fn located_by(self, locate: impl Fn() -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
+        Self { locate: Some(Arc::new(locate)), ..self }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.locate.as_ref().and_then(|locate| locate()).unwrap_or(self.address)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> Result<T, NodeError> {
-        let question = Question::get(self.address, path, timeout, BYTES_MAX);
+        let question = Question::get(self.address(), path, timeout, BYTES_MAX);
         parse(&answer(Question { token: Some(&self.token), ..question }).await?)
     }
 
     async fn act(&self, method: Method, path: &str, json: Option<String>) -> Result<Vec<u8>, NodeError> {
-        let question = Question::get(self.address, path, ACTION_MAX, BYTES_MAX);
+        let question = Question::get(self.address(), path, ACTION_MAX, BYTES_MAX);
         answer(Question { method, token: Some(&self.token), json, ..question }).await
     }
 }
@@ -110,6 +125,8 @@ struct ReplicaBody {
 struct EventsBody {
     events: Vec<serde_json::Value>,
     next: u64,
+    #[serde(default)]
+    node: u32,
 }
 
 #[derive(Deserialize)]
@@ -158,13 +175,14 @@ impl From<EventsBody> for EventPage {
     fn from(body: EventsBody) -> Self {
         // A newer node may know events that we do not; they cannot matter to what we measure.
         let known = |value| serde_json::from_value::<Event>(value).ok();
-        Self { events: body.events.into_iter().filter_map(known).collect(), next: body.next }
+        let events = body.events.into_iter().filter_map(known).collect();
+        Self { events, next: body.next, node: body.node }
     }
 }
 
 impl Node for HttpNode {
     async fn is_ready(&self) -> Result<bool, NodeError> {
-        let question = Question::get(self.address, "/readyz", ANSWER_MAX, BYTES_MAX);
+        let question = Question::get(self.address(), "/readyz", ANSWER_MAX, BYTES_MAX);
         let (status, _) = ask(question).await.map_err(|error| NodeError::Unreachable(error.to_string()))?;
         Ok(status == 200)
     }

@@ -67,6 +67,8 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// What to ask for next.
     pub next: u64,
+    /// Who told it: another one than before is a node that was started again.
+    pub node: u32,
 }
 
 /// A fault that is in effect.

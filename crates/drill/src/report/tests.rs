@@ -44,6 +44,7 @@ fn measured(failed: u64, lost: Option<u64>) -> Measurements {
         rpo: lost.map(|lost| lost * 40 * MS),
         duplicates: lost.map(|_| 0),
         resolution: Some(6_100_000),
+        sender_lag: Some(1_100_000),
     }
 }
 

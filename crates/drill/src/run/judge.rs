@@ -71,6 +71,7 @@ fn unjudged(promises: &[Promise]) -> Vec<JudgedPromise> {
         rpo: None,
         duplicates: None,
         resolution: None,
+        sender_lag: None,
     };
     let judged = judge_promises(promises, &nothing);
     judged
@@ -208,7 +209,8 @@ fn measure(found: &Found<'_>, opened: u64) -> Measurements {
             split(records, window, during.map(|during| during.for_at_most).unwrap_or_default())
         })
         .collect();
-    let resolution = resolution(subject, failure, &splits);
+    let sender_lag = sender_lag(subject, failure, &splits);
+    let resolution = resolution(subject, failure, sender_lag);
     let effects: Vec<&Effects> =
         writes.iter().flatten().filter_map(|writes| writes.effects.as_ref()).collect();
     let was_read = seen.is_some() && !effects.is_empty();
@@ -223,6 +225,7 @@ fn measure(found: &Found<'_>, opened: u64) -> Measurements {
         rpo: was_read.then(|| rpo(effects.iter().copied(), opened, resolution.unwrap_or(0))),
         duplicates: was_read.then(|| effects.iter().map(|effects| effects.duplicated).sum()),
         resolution,
+        sender_lag,
         loads: loads(failure, &splits, writes),
     }
 }
@@ -260,9 +263,13 @@ fn measure_rto(found: &Found<'_>, window: Window, traces: &[Vec<Record>], splits
 }
 
 /// The time between two requests of the slowest promised load, and how late the senders were on top of it.
-fn resolution(subject: &Subject, failure: &FailurePlan, splits: &[Split]) -> Option<u64> {
+fn resolution(subject: &Subject, failure: &FailurePlan, lag: Option<u64>) -> Option<u64> {
     let promised = promised_loads(subject, failure);
     let slowest = promised.iter().map(|load| subject.loads[*load].rate).reduce(f64::min)?;
-    let lag = lag_p99(promised.iter().flat_map(|load| splits[*load].all())).unwrap_or(0);
-    Some((NANOS_PER_SECOND as f64 / slowest) as u64 + lag)
+    Some((NANOS_PER_SECOND as f64 / slowest) as u64 + lag.unwrap_or(0))
+}
+
+/// How late the senders of the promised loads were, at the 99th percentile.
+fn sender_lag(subject: &Subject, failure: &FailurePlan, splits: &[Split]) -> Option<u64> {
+    lag_p99(promised_loads(subject, failure).iter().flat_map(|load| splits[*load].all()))
 }

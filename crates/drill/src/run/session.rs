@@ -63,6 +63,8 @@ pub(super) struct Session<'a, N> {
     /// A reset that failed: the next failure would be judged on what this one left behind.
     pub(super) unreset: Option<String>,
     since: u64,
+    /// The node that spoke last.
+    speaker: Option<u32>,
     silent_since: Option<u64>,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
@@ -85,6 +87,7 @@ impl<'a, N: Node> Session<'a, N> {
             events: Vec::new(),
             unreset: None,
             since,
+            speaker: None,
             silent_since: None,
             progress,
             interrupt,
@@ -160,8 +163,9 @@ impl<'a, N: Node> Session<'a, N> {
             Ok(page) => {
                 self.silent_since = None;
                 self.since = page.next;
-                let restarted =
-                    page.events.iter().any(|event| matches!(event.kind, EventKind::NodeStarted { .. }));
+                let began = |event: &Event| matches!(event.kind, EventKind::NodeStarted { .. });
+                let another = self.speaker.replace(page.node).is_some_and(|before| before != page.node);
+                let restarted = another || page.events.iter().any(began);
                 self.events.extend(page.events);
                 if restarted {
                     return Err(Stop::Error("the node was started again in the middle".to_owned()));

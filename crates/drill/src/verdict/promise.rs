@@ -64,8 +64,8 @@ pub(super) fn judge_promise(promise: &Promise, all: &[Promise], measured: &Measu
         Limit::AtMostCount(limit) => (false, limit as f64, Unit::Count),
     };
     let (kept, note) = match too_coarse(promise.limit, measured.resolution) {
-        Some(note) => (None, Some(note)),
-        None => (reading.kept, reading.note),
+        Some(note) if !broken_beyond_doubt(promise, &reading, measured) => (None, Some(note)),
+        _ => (reading.kept, reading.note),
     };
     JudgedPromise {
         name: promise.name.clone(),
@@ -91,6 +91,16 @@ fn too_coarse(limit: Limit, resolution: Option<u64>) -> Option<String> {
         "the limit is below {RESOLUTIONS_PER_LIMIT} times the resolution of {} ms; raise the rate of the loads",
         millis(resolution)
     ))
+}
+
+/// A limit too fine to be kept can still be broken: by more than the measure may be off. Latencies are off by what the
+/// sender was late at most, all other times by the whole resolution.
+fn broken_beyond_doubt(promise: &Promise, reading: &Reading, measured: &Measurements) -> bool {
+    let doubt = if promise.word.is_about_load() { measured.sender_lag } else { measured.resolution };
+    let (Limit::AtMost(limit), Some(value), Some(doubt)) = (promise.limit, reading.measured, doubt) else {
+        return false;
+    };
+    reading.kept == Some(false) && value - millis(doubt) > millis(nanos(limit))
 }
 
 fn read(promise: &Promise, all: &[Promise], measured: &Measurements) -> Reading {

@@ -36,6 +36,7 @@ fn measurements(records: &[Record]) -> Measurements {
         rpo: None,
         duplicates: None,
         resolution: Some(MS),
+        sender_lag: Some(0),
     }
 }
 
@@ -93,6 +94,21 @@ fn a_limit_in_time_needs_resolution() {
     check(&promise(None, Word::Rpo, at_most(0)), &measured, (Some(0.0), Some(true)));
     check(&promise(None, Word::Rpo, at_most(49)), &measured, (Some(0.0), None));
     check(&promise(None, Word::Rto, at_most(49)), &measured, (None, None));
+}
+
+#[test]
+fn a_limit_too_fine_to_be_kept_can_still_be_broken() {
+    let mut measured = measurements(&good(300, 20));
+    measured.resolution = Some(10 * MS);
+    for (lag, kept) in [(0, Some(false)), (18, Some(false)), (19, None), (30, None)] {
+        measured.sender_lag = Some(lag * MS);
+        check(&promise(Some(0), Word::P99, at_most(1)), &measured, (Some(20.0), kept));
+    }
+    measured.recover = Some(30 * MS);
+    for (resolution, kept) in [(10, Some(false)), (29, None)] {
+        measured.resolution = Some(resolution * MS);
+        check(&promise(None, Word::RecoverWithin, at_most(1)), &measured, (Some(30.0), kept));
+    }
 }
 
 #[test]

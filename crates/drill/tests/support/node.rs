@@ -80,7 +80,7 @@ impl Node for StubNode {
             tokio::time::sleep(wait).await;
         }
         let next = events.last().map_or(since, |event| event.seq);
-        Ok(EventPage { events, next })
+        Ok(EventPage { events, next, node: 0 })
     }
 
     async fn apply(&self, request: &FaultRequest) -> Result<Applied, NodeError> {

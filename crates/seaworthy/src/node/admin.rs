@@ -116,7 +116,8 @@ async fn events(node: &Node, query: &str) -> Answer {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(key, _)| *key == name).find_map(|(_, value)| value.parse::<u64>().ok())
     };
-    let since = number("since").unwrap_or(0);
+    // Whoever asks for more than there is heard another node before us, and has missed everything of ours.
+    let since = number("since").filter(|since| *since <= node.bus.newest()).unwrap_or(0);
     let wait = Duration::from_millis(number("wait_ms").unwrap_or(0)).min(EVENTS_WAIT_MAX);
     if !wait.is_zero() {
         // A wait that ends without news is an empty answer.
@@ -124,7 +125,7 @@ async fn events(node: &Node, query: &str) -> Answer {
     }
     let events = node.bus.since(since, EVENTS_PER_ANSWER_MAX);
     let next = events.last().map_or(since, |event| event.seq);
-    json_answer(StatusCode::OK, &json!({ "events": events, "next": next }))
+    json_answer(StatusCode::OK, &json!({ "events": events, "next": next, "node": std::process::id() }))
 }
 
 async fn capabilities(node: &Node) -> Answer {

@@ -49,7 +49,9 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
             .gateway
             .context("the spec has no `gateway`, so there is nothing to send load to")?,
     };
-    let http_node = HttpNode::new(stack.node.admin, stack.token.clone());
+    let state = folder.clone();
+    let locate = move || state_dir::read_node(&state).ok().map(|node| node.admin);
+    let http_node = HttpNode::new(stack.node.admin, stack.token.clone()).located_by(locate);
     let mut report = judge(plan, &http_node, &options, &screen, &interrupt).await;
     screen.line("stopping the backend");
     if stack.stop().await == Leftovers::Some {
