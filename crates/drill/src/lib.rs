@@ -31,6 +31,7 @@ pub use node::{HttpNode, Node};
 pub use progress::{Lines, Phase, Progress, Silent, Update};
 pub use report::{DrillReport, FailureReport};
 pub use run::{
-    DrillOptions, FAULT_MAX, NODE_SILENT_MAX, RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX, drill, drill_subject,
+    DrillOptions, FAULT_MAX, NODE_SILENT_MAX, RECOVER_WITHIN_DEFAULT, STEADY_BEFORE_MAX, drill,
+    drill_subject, not_started,
 };
 pub use subject::{ReplicaSubject, ServiceSubject, Subject, Victim};

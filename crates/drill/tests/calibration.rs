@@ -174,9 +174,7 @@ fn a_kill_is_over_at_once_and_its_successor_is_timed() {
     let plan = subject(vec![readers(100.0)], vec![failure(FaultKind::Kill, 1_500, promises)]);
     let told = Arc::clone(&node);
     let teller = std::thread::spawn(move || {
-        while told.state.lock().unwrap().faults.is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        told.wait_for_fault();
         let (service, replica) = ("api".to_owned(), "a-1".to_owned());
         let how = "signal 9".to_owned();
         told.emit(EventKind::ProcessExited {

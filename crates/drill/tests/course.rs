@@ -4,7 +4,6 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use seaworthy_drill::interrupt_pair;
 use seaworthy_drill::verdict::{Cleanup, Execution, Exercise, Verdict};
@@ -60,9 +59,7 @@ fn a_fault_that_nobody_counts_is_known_by_its_traces() {
     let node = Arc::new(StubNode::new(backend.address, uncounted()));
     let watched = Arc::clone(&node);
     let watcher = std::thread::spawn(move || {
-        while watched.state.lock().unwrap().faults.is_empty() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        watched.wait_for_fault();
         let (service, replica) = ("api".to_owned(), "a-1".to_owned());
         watched.emit(EventKind::EndpointUnready { service, replica, reason: "refused".to_owned() });
     });
@@ -123,9 +120,7 @@ fn an_interruption_clears_faults_first() {
     let (interrupter, interrupt) = interrupt_pair();
     let watched = Arc::clone(&node);
     let watcher = std::thread::spawn(move || {
-        while watched.state.lock().unwrap().faults.is_empty() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        watched.wait_for_fault();
         interrupter.interrupt();
         interrupter
     });
@@ -151,9 +146,7 @@ fn a_lost_node_is_an_error_and_leaves_no_proof() {
     let node = Arc::new(StubNode::new(backend.address, PROVEN));
     let watched = Arc::clone(&node);
     let watcher = std::thread::spawn(move || {
-        while watched.state.lock().unwrap().faults.is_empty() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        watched.wait_for_fault();
         watched.state.lock().unwrap().lost = true;
     });
     let (_interrupter, interrupt) = interrupt_pair();
@@ -180,9 +173,7 @@ fn what_interferes_with_a_drill_makes_it_inconclusive() {
         let node = Arc::new(StubNode::new(backend.address, PROVEN));
         let watched = Arc::clone(&node);
         let watcher = std::thread::spawn(move || {
-            while watched.state.lock().unwrap().faults.is_empty() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            watched.wait_for_fault();
             interfere(&watched);
         });
         let (_interrupter, interrupt) = interrupt_pair();

@@ -224,11 +224,15 @@ impl Entry {
         if let Self::Json(line) = &self
             && destinations.iter().all(Destination::is_json)
         {
-            destinations.iter_mut().for_each(|destination| destination.append_raw(line));
+            for destination in destinations {
+                destination.append_raw(line);
+            }
             return;
         }
         let record = self.into_record();
-        destinations.iter_mut().for_each(|destination| destination.append(&record));
+        for destination in destinations {
+            destination.append(&record);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const READY_LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks at a file or a page that will soon be there.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// A stop that takes longer is a kill.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Killing what is left takes at most this long.
 const SWEEP_LIMIT: Duration = Duration::from_secs(2);
@@ -36,8 +36,6 @@ pub(crate) struct Stack {
     /// Its end is the keeper's signal to kill everything; kept apart, because waiting for a child closes its stdin.
     lifeline: Option<ChildStdin>,
     folder: PathBuf,
-    pub(crate) node: NodeFile,
-    pub(crate) token: String,
 }
 
 /// How a stack was left.
@@ -75,8 +73,8 @@ pub(crate) fn fresh_folder(folder: &Path) -> Result<PathBuf> {
 }
 
 impl Stack {
-    /// Starts keeper and node and waits until every replica is ready.
-    pub(crate) async fn start(arguments: &NodeArgs, folder: &Path) -> Result<Self> {
+    /// Starts the keeper, which starts the node.
+    pub(crate) fn spawn(arguments: &NodeArgs, folder: &Path) -> Result<Self> {
         // Should the keeper be killed, its orphans come to us.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context("becoming a subreaper")?;
@@ -85,40 +83,54 @@ impl Stack {
             .args(&command[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .kill_on_drop(false)
             .spawn()
             .context("starting the keeper")?;
         let lifeline = keeper.stdin.take();
-        let node = node_file(&mut keeper, folder).await?;
-        let token = state_dir::token(folder)?;
-        let stack = Self { keeper, lifeline, folder: folder.to_path_buf(), node, token };
-        stack.ready().await?;
-        Ok(stack)
+        Ok(Self { keeper, lifeline, folder: folder.to_path_buf() })
     }
 
-    async fn ready(&self) -> Result<()> {
+    /// Waits until every replica is ready. A node that was started again meanwhile is an error: something killed it.
+    pub(crate) async fn ready(&mut self) -> Result<NodeFile> {
+        let node = self.node_file().await?;
         let begin = Instant::now();
         loop {
             let request = AdminRequest { method: Method::GET, path: "/readyz", token: None, body: None };
-            let Err(error) = admin(self.node.admin, request).await else { return Ok(()) };
+            let Err(error) = admin(node.admin, request).await else { return Ok(node) };
+            let now = state_dir::read_node(&self.folder).ok();
+            if now.is_none_or(|now| now.pid != node.pid) {
+                bail!("the node died while it was starting; see {}", self.log());
+            }
             if begin.elapsed() > READY_LIMIT {
-                let log = self.folder.join("log.jsonl");
-                return Err(error.context(format!(
-                    "the backend was not ready within {READY_LIMIT:?}; see {}",
-                    log.display()
-                )));
+                let late = format!("the backend was not ready within {READY_LIMIT:?}; see {}", self.log());
+                return Err(error.context(late));
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
+    async fn node_file(&mut self) -> Result<NodeFile> {
+        let begin = Instant::now();
+        loop {
+            if let Ok(node) = state_dir::read_node(&self.folder) {
+                return Ok(node);
+            }
+            if let Some(status) = self.keeper.try_wait().context("watching the keeper")? {
+                bail!("the backend could not be started ({status}); what it said stands above");
+            }
+            if begin.elapsed() > START_LIMIT {
+                bail!("the backend did not start within {START_LIMIT:?}");
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn log(&self) -> String {
+        self.folder.join("log.jsonl").display().to_string()
+    }
+
     /// Drains and stops everything; what does not stop is killed, and only what survives even that is left.
     pub(crate) async fn stop(mut self) -> Leftovers {
-        // A node that was started anew listens elsewhere.
-        let admin_address = state_dir::read_node(&self.folder).map_or(self.node.admin, |node| node.admin);
-        let token = Some(self.token.as_str());
-        let request = AdminRequest { method: Method::POST, path: "/stop", token, body: None };
-        let asked = admin(admin_address, request).await.is_ok();
+        let asked = self.ask_to_stop().await.is_ok();
         let gone = asked && timeout(STOP_LIMIT, self.keeper.wait()).await.is_ok();
         // The end of its stdin makes the keeper kill everything.
         drop(self.lifeline.take());
@@ -126,20 +138,11 @@ impl Stack {
         let swept = seaworthy_keeper::sweep(SWEEP_LIMIT);
         if ended && swept.ended == 0 && swept.complete { Leftovers::None } else { Leftovers::Some }
     }
-}
 
-async fn node_file(keeper: &mut Child, folder: &Path) -> Result<NodeFile> {
-    let begin = Instant::now();
-    loop {
-        if let Ok(node) = state_dir::read_node(folder) {
-            return Ok(node);
-        }
-        if let Some(status) = keeper.try_wait().context("watching the keeper")? {
-            bail!("the backend could not be started ({status}); what it said stands above");
-        }
-        if begin.elapsed() > START_LIMIT {
-            bail!("the backend did not start within {START_LIMIT:?}");
-        }
-        sleep(LOOK_AGAIN).await;
+    async fn ask_to_stop(&self) -> Result<()> {
+        let node = state_dir::read_node(&self.folder)?;
+        let token = state_dir::token(&self.folder)?;
+        let request = AdminRequest { method: Method::POST, path: "/stop", token: Some(&token), body: None };
+        admin(node.admin, request).await.map(|_| ())
     }
 }

@@ -25,15 +25,15 @@ fn main() -> ExitCode {
     let arguments = Cli::parse();
     let outcome = match arguments.verb {
         Verb::Init(arguments) => verbs::init::run(&arguments),
-        Verb::Check(arguments) => verbs::check::run(&arguments),
+        Verb::Check(arguments) => Ok(verbs::check::run(&arguments)),
         Verb::Plan(arguments) => verbs::plan::run(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Drill(arguments) => verbs::drill::run(&arguments),
         Verb::Fault(verb) => verbs::fault::run(&verb),
         Verb::Status(arguments) => verbs::status::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
-        Verb::Schema => verbs::schema::run(),
-        Verb::Completions(arguments) => verbs::completions::run(&arguments),
+        Verb::Schema => Ok(verbs::schema::run()),
+        Verb::Completions(arguments) => Ok(verbs::completions::run(&arguments)),
         Verb::Keeper(arguments) => verbs::run::keep(&arguments),
         Verb::Node(arguments) => node::run(&arguments),
     };

@@ -59,7 +59,7 @@ pub(crate) fn token(folder: &Path) -> Result<String> {
     let mut random = [0_u8; 24];
     let mut source = fs::File::open("/dev/urandom").context("opening /dev/urandom")?;
     io::Read::read_exact(&mut source, &mut random).context("reading /dev/urandom")?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = random.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     write_atomically(&path, token.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
     Ok(token)
 }

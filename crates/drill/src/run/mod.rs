@@ -63,17 +63,12 @@ pub async fn drill_subject<N: Node>(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> DrillReport {
-    let mut report = empty_report(subject, options.seed);
     let ids = RunIds::new(options.seed, clock::nonce());
     let mut session = match start(subject, node, &ids, options).await {
         Ok(parts) => Session::new(parts, progress, interrupt),
-        Err(error) => {
-            report.failures =
-                subject.failures.iter().map(|failure| judge::not_run(failure, &error)).collect();
-            report.error = Some(error);
-            return report;
-        }
+        Err(error) => return not_started_subject(subject, options.seed, error),
     };
+    let mut report = empty_report(subject, options.seed);
     for (index, failure) in subject.failures.iter().enumerate() {
         session.position =
             Position { failure: failure.id.clone(), number: index + 1, of: subject.failures.len() };
@@ -81,6 +76,16 @@ pub async fn drill_subject<N: Node>(
     }
     report.interrupted = interrupt.is_raised();
     report
+}
+
+/// The report of a drill that never came to its first failure, for instance because the node did not start.
+pub fn not_started(plan: &Plan, seed: u64, error: String) -> DrillReport {
+    not_started_subject(&Subject::from(plan), seed, error)
+}
+
+fn not_started_subject(subject: &Subject, seed: u64, error: String) -> DrillReport {
+    let failures = subject.failures.iter().map(|failure| judge::not_run(failure, &error)).collect();
+    DrillReport { failures, error: Some(error), ..empty_report(subject, seed) }
 }
 
 async fn start<'a, N: Node>(

@@ -94,9 +94,8 @@ impl Backend {
 
     /// Executes what was acknowledged and not executed, after so many read-backs.
     pub fn execute_withheld_after(&self, exports: u64) {
-        while self.shared.exports.load(Ordering::SeqCst) < exports {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let exported = || self.shared.exports.load(Ordering::SeqCst);
+        super::wait_until("a read-back", || exported() >= exports);
         let withheld = std::mem::take(&mut *self.shared.withheld.lock().unwrap());
         self.shared.effects.lock().unwrap().extend(withheld);
     }

@@ -52,6 +52,10 @@ impl StubNode {
         state.events.push(Event { seq, at: clock::now(), ts: String::new(), kind });
     }
 
+    pub fn wait_for_fault(&self) {
+        super::wait_until("a fault", || !self.state.lock().unwrap().faults.is_empty());
+    }
+
     fn enter(&self, call: &'static str) -> Result<std::sync::MutexGuard<'_, State>, NodeError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(call);

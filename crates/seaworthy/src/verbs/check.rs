@@ -1,13 +1,12 @@
 //! `check`: examines a spec on paper.
 
-use anyhow::Result;
 use seaworthy_spec::render;
 
 use crate::cli::{CheckArgs, CheckFormat, Deny};
 use crate::exit::Exit;
 use crate::spec_file::{self, count};
 
-pub(crate) fn run(arguments: &CheckArgs) -> Result<Exit> {
+pub(crate) fn run(arguments: &CheckArgs) -> Exit {
     let outcome = spec_file::examine(&arguments.spec);
     let file = arguments.spec.display().to_string();
     let (source, findings) = (outcome.source.as_ref(), &outcome.diagnostics);
@@ -25,8 +24,8 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<Exit> {
         }
     }
     if source.is_none() {
-        return Ok(Exit::CouldNotJudge);
+        return Exit::CouldNotJudge;
     }
     let denied = arguments.deny == Some(Deny::Warnings) && warnings > 0;
-    Ok(if errors > 0 || denied { Exit::Bad } else { Exit::Good })
+    if errors > 0 || denied { Exit::Bad } else { Exit::Good }
 }

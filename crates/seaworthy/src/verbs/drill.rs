@@ -1,13 +1,15 @@
 //! `drill`: breaks the backend on purpose and judges every promise from the client's side.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use seaworthy_drill::node::HttpNode;
 use seaworthy_drill::report::{self, DrillReport};
 use seaworthy_drill::verdict::Cleanup;
-use seaworthy_drill::{DrillOptions, Interrupt, drill as judge, interrupt_pair};
+use seaworthy_drill::{DrillOptions, Interrupt, drill as judge, interrupt_pair, not_started};
 use seaworthy_spec::plan::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,32 +39,39 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
     };
     let screen = Screen::new();
     screen.line("starting the backend (a first build takes a while)");
-    let stack = tokio::select! {
-        stack = Stack::start(&node, &folder) => stack?,
-        () = interrupt.raised() => return Ok(Exit::Interrupted),
+    let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    let mut stack = Stack::spawn(&node, &folder)?;
+    let ready = tokio::select! {
+        ready = stack.ready() => ready,
+        () = interrupt.raised() => Err(anyhow!("interrupted while the backend was starting")),
     };
-    let options = DrillOptions {
-        seed: arguments.seed.unwrap_or_else(fresh_seed),
-        no_reset: arguments.no_reset,
-        gateway: stack
-            .node
-            .gateway
-            .context("the spec has no `gateway`, so there is nothing to send load to")?,
+    let mut report = match ready {
+        Ok(node) => {
+            let gateway =
+                node.gateway.context("the spec has no `gateway`, so there is nothing to send load to")?;
+            let options = DrillOptions { seed, no_reset: arguments.no_reset, gateway };
+            let http_node = http_node(&folder, node.admin)?;
+            judge(plan, &http_node, &options, &screen, &interrupt).await
+        }
+        Err(error) => not_started(plan, seed, format!("{error:#}")),
     };
-    let state = folder.clone();
-    let locate = move || state_dir::read_node(&state).ok().map(|node| node.admin);
-    let http_node = HttpNode::new(stack.node.admin, stack.token.clone()).located_by(locate);
-    let mut report = judge(plan, &http_node, &options, &screen, &interrupt).await;
     screen.line("stopping the backend");
     if stack.stop().await == Leftovers::Some {
         report.cleanup = Cleanup::Dirty;
-        report.cleanup_reason = Some("some processes did not stop by themselves and were killed".to_owned());
+        report.cleanup_reason = Some("some processes survived everything and may still be there".to_owned());
     }
     report.interrupted |= interrupt.is_raised();
     report.binary = Some(format!("seaworthy {}", env!("CARGO_PKG_VERSION")));
     screen.clear();
     print_report(arguments, &report);
     Ok(exit_of(report.exit_code(arguments.require_all)))
+}
+
+/// The node's admin API, wherever it listens after it was started again.
+fn http_node(folder: &Path, admin: SocketAddr) -> Result<HttpNode> {
+    let state = folder.to_path_buf();
+    let locate = move || state_dir::read_node(&state).ok().map(|node| node.admin);
+    Ok(HttpNode::new(admin, state_dir::token(folder)?).located_by(locate))
 }
 
 fn print_report(arguments: &DrillArgs, report: &DrillReport) {

@@ -57,7 +57,7 @@ fn human(status: &Value) -> String {
     for line in edge_lines(status).into_iter().chain(fault_lines(status)) {
         let _ = writeln!(text, "{line}");
     }
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    text.lines().fold(String::new(), |page, line| page + line.trim_end() + "\n")
 }
 
 fn replica_rows(status: &Value) -> Vec<[String; 5]> {

@@ -29,7 +29,7 @@ fn a_first_spec_is_written_once_and_passes_check() {
 #[test]
 fn check_exits_by_what_it_found() {
     let folder = tempfile::tempdir().unwrap();
-    let example = include_str!("../../../examples/iticket/seaworthy.yaml");
+    let example = include_str!("../../../../examples/iticket/seaworthy.yaml");
     let cases: [(&str, &[u8], &[&str], i32); 7] = [
         ("good with warnings", example.as_bytes(), &[], 0),
         ("warnings denied", example.as_bytes(), &["--deny", "warnings"], 1),
@@ -64,7 +64,7 @@ fn run_plan_and_drill_refuse_a_spec_with_errors() {
 #[test]
 fn unknown_names_are_refused_with_those_that_exist() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("s.yaml"), include_str!("../../../examples/iticket/seaworthy.yaml"))
+    fs::write(folder.path().join("s.yaml"), include_str!("../../../../examples/iticket/seaworthy.yaml"))
         .unwrap();
     for (arguments, expected) in [
         (["drill", "s.yaml", "--only", "replica-crush"], "replica-crash"),

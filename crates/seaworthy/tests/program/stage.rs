@@ -1,7 +1,5 @@
 //! A stage for tests with the real program: the example's spec on free ports, in a folder of its own, and a way to see
 //! every process that belongs to it.
-#![expect(dead_code, reason = "each test binary uses another part of the stage")]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,18 +11,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program under test.
-pub const SEAWORTHY: &str = env!("CARGO_BIN_EXE_seaworthy");
+pub(crate) const SEAWORTHY: &str = env!("CARGO_BIN_EXE_seaworthy");
 /// The example that users see; tests only change its ports and where its binary is.
 const EXAMPLE: &str = include_str!("../../../../examples/iticket/seaworthy.yaml");
 
-pub struct Stage {
-    pub folder: TempDir,
-    pub spec: PathBuf,
+pub(crate) struct Stage {
+    pub(crate) folder: TempDir,
+    pub(crate) spec: PathBuf,
 }
 
 impl Stage {
     /// The example with `edit` applied to its text.
-    pub fn new(edit: impl FnOnce(String) -> String) -> Self {
+    pub(crate) fn new(edit: impl FnOnce(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = folder.path().join("seaworthy.yaml");
         fs::write(&spec, edit(example())).unwrap();
@@ -32,14 +30,14 @@ impl Stage {
     }
 
     /// A command of the program, in the stage's folder and in a process group of its own.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(SEAWORTHY);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null()).process_group(0);
         command
     }
 
-    pub fn spawn(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
         let log = fs::File::create(self.folder.path().join("stderr.txt")).unwrap();
         let output = fs::File::create(self.folder.path().join("stdout.txt")).unwrap();
         let child = self.command(arguments).stdout(output).stderr(log).spawn().unwrap();
@@ -47,29 +45,29 @@ impl Stage {
     }
 
     /// What went to standard error of the last spawned command.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr.txt")).unwrap_or_default()
     }
 
     /// What went to standard output of the last spawned command.
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(self.folder.path().join("stdout.txt")).unwrap_or_default()
     }
 
-    pub fn state(&self, name: &str) -> PathBuf {
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The node's own words about itself, as soon as there are any.
-    pub fn node(&self, state: &str) -> Value {
+    pub(crate) fn node(&self, state: &str) -> Value {
         let path = self.state(state).join("node.json");
-        eventually(Duration::from_secs(60), "node.json", || {
+        eventually(Duration::from_mins(1), "node.json", || {
             serde_json::from_slice(&fs::read(&path).ok()?).ok()
         })
     }
 
     /// Pids of all processes that belong to this stage, except `except`.
-    pub fn processes(&self, except: &[u32]) -> Vec<(u32, String)> {
+    pub(crate) fn processes(&self, except: &[u32]) -> Vec<(u32, String)> {
         let mark = self.folder.path().display().to_string();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -87,7 +85,7 @@ impl Stage {
     }
 
     /// Nothing of this stage is left: no process, no open port.
-    pub fn assert_empty_within(&self, limit: Duration, ports: &[SocketAddr]) {
+    pub(crate) fn assert_empty_within(&self, limit: Duration, ports: &[SocketAddr]) {
         let begin = Instant::now();
         loop {
             let processes = self.processes(&[]);
@@ -116,20 +114,20 @@ impl Drop for Stage {
 }
 
 /// A program under test that must not outlive its test.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
 }
 
 impl Running {
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         kill(self.pid(), name);
     }
 
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -148,7 +146,7 @@ impl Drop for Running {
     }
 }
 
-pub fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
     assert!(status.success(), "kill -{signal} {pid}");
 }
@@ -173,7 +171,7 @@ fn example() -> String {
 }
 
 /// Waits for a condition; panics when it does not come.
-pub fn eventually<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -185,7 +183,7 @@ pub fn eventually<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Opti
 }
 
 /// One HTTP request on a connection of its own; status, head and body.
-pub fn http(address: &str, request: &str) -> std::io::Result<(u16, String, String)> {
+pub(crate) fn http(address: &str, request: &str) -> std::io::Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(request.replace('\n', "\r\n").as_bytes())?;
@@ -197,16 +195,16 @@ pub fn http(address: &str, request: &str) -> std::io::Result<(u16, String, Strin
     Ok((status, head.to_owned(), body.to_owned()))
 }
 
-pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String, String)> {
+pub(crate) fn get(address: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     http(address, &format!("GET {path} HTTP/1.1\nHost: test\nConnection: close\n\n"))
 }
 
-pub fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// Every address in `node.json`.
-pub fn ports(node: &Value) -> Vec<SocketAddr> {
+pub(crate) fn ports(node: &Value) -> Vec<SocketAddr> {
     let egress = node["egress"].as_object().into_iter().flatten().map(|(_, address)| address);
     let all = [&node["admin"], &node["gateway"]].into_iter().chain(egress);
     all.filter_map(|address| text(address).parse().ok()).collect()

@@ -2,11 +2,9 @@
 //!
 //! `SEAWORTHY_KILLS` says how often each is killed (10 by default) and `SEAWORTHY_SEED` repeats the moments.
 
-mod common;
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Stage, eventually, kill, ports};
+use crate::stage::{Stage, eventually, kill, ports};
 use seaworthy_policy::Rng;
 
 /// The drill: hold times are short, so that every phase is hit.
@@ -76,7 +74,7 @@ fn a_killed_node_makes_the_drill_an_execution_error_and_leaves_nothing() {
             let alive = stage.processes(&[]).into_iter().any(|(pid, _)| old.contains(&pid));
             (!alive).then_some(())
         });
-        let status = drill.wait(Duration::from_secs(60));
+        let status = drill.wait(Duration::from_mins(1));
         assert_eq!(status.code(), Some(2), "{}\n{}", stage.stdout(), stage.stderr());
         assert!(stage.stdout().contains("\"execution\": \"error\""), "{}", stage.stdout());
         stage.assert_empty_within(Duration::from_secs(2), &ports(&node));
@@ -96,7 +94,7 @@ fn a_killed_keeper_ends_node_services_and_drill() {
         let processes = stage.processes(&[drill.pid()]);
         let keeper = processes.iter().find(|(_, text)| text.contains(" keeper ")).expect("a keeper");
         kill(keeper.0, "KILL");
-        let status = drill.wait(Duration::from_secs(60));
+        let status = drill.wait(Duration::from_mins(1));
         assert!(matches!(status.code(), Some(2 | 3)), "{status:?} {}", stage.stderr());
         stage.assert_empty_within(Duration::from_secs(2), &ports(&node));
     }

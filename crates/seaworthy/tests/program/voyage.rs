@@ -1,10 +1,8 @@
 //! `run` on the example: it serves, says how it stands, and stops in good order.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Stage, eventually, get, http, text};
+use crate::stage::{Stage, eventually, get, http, text};
 use serde_json::Value;
 
 fn ready(stage: &Stage) -> Value {
@@ -61,7 +59,7 @@ fn a_ticket_is_bought_through_the_gateway_and_a_stop_is_clean() {
     assert!(services.len() >= 10, "nine replicas and a node: {services:?}");
     run.signal("TERM");
     assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0), "{}", stage.stderr());
-    stage.assert_empty_within(Duration::from_secs(2), &common::ports(&node));
+    stage.assert_empty_within(Duration::from_secs(2), &crate::stage::ports(&node));
 }
 
 #[test]
