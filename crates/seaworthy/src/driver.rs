@@ -136,7 +136,7 @@ impl Stack {
         drop(self.lifeline.take());
         let ended = gone || timeout(STOP_LIMIT, self.keeper.wait()).await.is_ok();
         let swept = seaworthy_keeper::sweep(SWEEP_LIMIT);
-        if ended && swept.ended == 0 && swept.complete { Leftovers::None } else { Leftovers::Some }
+        if ended && swept.complete { Leftovers::None } else { Leftovers::Some }
     }
 
     async fn ask_to_stop(&self) -> Result<()> {

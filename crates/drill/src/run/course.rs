@@ -12,6 +12,8 @@ use crate::verdict::Exercise;
 pub(super) struct Course {
     /// Steady state before the fault.
     pub(super) steady_before: Option<Stretch>,
+    /// How fast steady state has to be.
+    pub(super) pace: Pace,
     /// The fault was requested: the window opened.
     pub(super) opened: Option<u64>,
     /// The window closes.
@@ -30,6 +32,16 @@ pub(super) struct Course {
     pub(super) writes_until: u64,
     /// What the read-backs showed, one list for each load; the error when they could not be done.
     pub(super) seen: Option<Result<Vec<Vec<Seen>>, String>>,
+}
+
+/// How fast steady state has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As fast as promised.
+    #[default]
+    Promised,
+    /// As fast as it was before the fault: slower than promised, so that promise will come out broken.
+    AsItIs,
 }
 
 impl Course {

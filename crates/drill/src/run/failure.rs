@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use seaworthy_spec::plan::{FailurePlan, Response, Word};
+use seaworthy_spec::plan::{FailurePlan, Promise, Response, Word};
 
-use super::course::{Course, is_point, limit_of, promised_loads, restarts_are_off, stretch_nanos};
+use super::course::{Course, Pace, is_point, limit_of, promised_loads, restarts_are_off, stretch_nanos};
 use super::judge::{Found, count_writes, judge, not_exercised};
 use super::put_back::put_back;
 use super::session::{Session, Stop};
@@ -28,6 +28,9 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 pub const FAULT_MAX: Duration = Duration::from_mins(10);
 /// Faults strike at a random moment of this length, so that they meet timers of the system at every phase.
 const PHASE_MAX: Duration = Duration::from_millis(500);
+/// A system that is well but slower than promised, for so long, will not become faster by waiting: the drill goes on, and
+/// that promise comes out broken instead of the failure unjudged.
+const PACE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long all services may take to be ready before a failure begins without them.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// Pause between two read-backs.
@@ -89,12 +92,13 @@ async fn follow<N: Node>(
 }
 
 /// Steady state of the promised loads from a moment on.
-fn look_for_steady<N>(session: &Session<'_, N>, failure: &FailurePlan, from: u64) -> Steady {
+fn look_for_steady<N>(session: &Session<'_, N>, failure: &FailurePlan, from: u64, pace: Pace) -> Steady {
+    let counts = |promise: &Promise, load: usize| pace == Pace::Promised && promise.load == Some(load);
     let tracks: Vec<Track> = promised_loads(session.subject, failure)
         .into_iter()
         .map(|load| {
             let (_, records) = session.loads.history().since(load, from);
-            Track::steady(&records, failure.promises.iter().filter(|promise| promise.load == Some(load)))
+            Track::steady(&records, failure.promises.iter().filter(|promise| counts(promise, load)))
         })
         .collect();
     first_stretch(&tracks, from, u64::MAX)
@@ -114,7 +118,10 @@ async fn steady_before<N: Node>(
         is_ready =
             is_ready || clock::now() > ready_until || matches!(session.node.is_ready().await, Ok(true));
         // Only what is steady while everybody is there counts.
-        if is_ready && let Steady::Found(stretch) = look_for_steady(session, failure, begun) {
+        if clock::now().saturating_sub(begun) > clock::nanos(PACE_PATIENCE) {
+            course.pace = Pace::AsItIs;
+        }
+        if is_ready && let Steady::Found(stretch) = look_for_steady(session, failure, begun, course.pace) {
             course.steady_before = Some(stretch);
             break;
         }
@@ -219,7 +226,7 @@ async fn steady_after<N: Node>(
         .saturating_add(stretch_nanos(session.subject, &loads));
     let until = clock::now().max(from).saturating_add(patience);
     loop {
-        if let Steady::Found(stretch) = look_for_steady(session, failure, from) {
+        if let Steady::Found(stretch) = look_for_steady(session, failure, from, course.pace) {
             course.steady_after = Some(stretch);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use seaworthy_drill::node::HttpNode;
 use seaworthy_drill::report::{self, DrillReport};
-use seaworthy_drill::verdict::Cleanup;
+use seaworthy_drill::verdict::{Cleanup, Execution};
 use seaworthy_drill::{DrillOptions, Interrupt, drill as judge, interrupt_pair, not_started};
 use seaworthy_spec::plan::Plan;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,15 +56,27 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
         Err(error) => not_started(plan, seed, format!("{error:#}")),
     };
     screen.line("stopping the backend");
-    if stack.stop().await == Leftovers::Some {
-        report.cleanup = Cleanup::Dirty;
-        report.cleanup_reason = Some("some processes survived everything and may still be there".to_owned());
+    match stack.stop().await {
+        Leftovers::None => forgive_lost_nodes(&mut report),
+        Leftovers::Some => {
+            report.cleanup = Cleanup::Dirty;
+            report.cleanup_reason =
+                Some("some processes survived everything and may still be there".to_owned());
+        }
     }
     report.interrupted |= interrupt.is_raised();
     report.binary = Some(format!("seaworthy {}", env!("CARGO_PKG_VERSION")));
     screen.clear();
     print_report(arguments, &report);
     Ok(exit_of(report.exit_code(arguments.require_all)))
+}
+
+/// A node that was lost could not be asked whether its fault was over. By now every process is gone, and with them whatever
+/// was broken.
+fn forgive_lost_nodes(report: &mut DrillReport) {
+    for failure in report.failures.iter_mut().filter(|failure| failure.execution == Execution::Error) {
+        failure.cleanup = Cleanup::Clean;
+    }
 }
 
 /// The node's admin API, wherever it listens after it was started again.
