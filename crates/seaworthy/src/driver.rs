@@ -97,8 +97,9 @@ impl Stack {
             let request = AdminRequest { method: Method::GET, path: "/readyz", token: None, body: None };
             let Err(error) = admin(node.admin, request).await else { return Ok(node) };
             let now = state_dir::read_node(&self.folder).ok();
-            if now.is_none_or(|now| now.pid != node.pid) {
-                bail!("the node died while it was starting; see {}", self.log());
+            let keeper_ended = self.keeper.try_wait().context("watching the keeper")?.is_some();
+            if keeper_ended || now.is_none_or(|now| now.pid != node.pid) {
+                bail!("the node died while the backend was starting; see {}", self.log());
             }
             if begin.elapsed() > READY_LIMIT {
                 let late = format!("the backend was not ready within {READY_LIMIT:?}; see {}", self.log());

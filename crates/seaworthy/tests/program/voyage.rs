@@ -1,5 +1,7 @@
 //! `run` on the example: it serves, says how it stands, and stops in good order.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::stage::{Stage, eventually, get, http, text};
@@ -93,4 +95,36 @@ fn a_fault_is_applied_listed_and_cleared_by_hand() {
     run.signal("INT");
     assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0));
     stage.assert_empty_within(Duration::from_secs(2), &[]);
+}
+
+#[test]
+fn metrics_pass_the_checker_of_prometheus() {
+    let stage = Stage::new(|spec| spec);
+    let mut run = stage.spawn(&["run", "seaworthy.yaml"]);
+    let node = ready(&stage);
+    assert_eq!(get(text(&node["gateway"]), "/events/1").unwrap().0, 200);
+    let admin = text(&node["admin"]);
+    let (status, _, metrics) = get(admin, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(metrics.contains("seaworthy_requests_total{"), "{metrics}");
+
+    let checker = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut checker =
+        checker.expect("promtool is missing: apt-get install -y prometheus (`cargo xtask test` does it)");
+    checker.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let checked = checker.wait_with_output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
+    for (path, expected) in [("/livez", 200), ("/readyz", 200), ("/healthz", 200), ("/nothing", 404)] {
+        assert_eq!(get(admin, path).unwrap().0, expected, "{path}");
+    }
+    let (status, head, _) =
+        http(admin, "POST /reset HTTP/1.1\nHost: test\nConnection: close\nContent-Length: 0\n\n").unwrap();
+    assert_eq!(status, 401, "what changes something asks for a token: {head}");
+    run.signal("TERM");
+    assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0));
 }
