@@ -50,6 +50,13 @@ pub(crate) enum Leftovers {
 /// Takes a state folder for this drill alone and empties it; what a killed drill left broken is put back first.
 pub(crate) fn fresh_folder(folder: &Path) -> Result<PathBuf> {
     let folder = state_dir::create(folder)?;
+    let entries = fs::read_dir(&folder).context("looking into the state folder")?.count();
+    if entries > 0 && !folder.join("lock").exists() {
+        bail!(
+            "{} is not empty and was not made by a drill; it would be emptied, so choose another --state-dir",
+            folder.display()
+        );
+    }
     let lock = fs::OpenOptions::new()
         .create(true)
         .append(true)

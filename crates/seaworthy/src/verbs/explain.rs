@@ -12,6 +12,6 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<Exit> {
             arguments.code
         );
     };
-    print!("{explanation}");
+    println!("{explanation}");
     Ok(Exit::Good)
 }

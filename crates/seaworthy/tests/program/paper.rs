@@ -78,6 +78,20 @@ fn unknown_names_are_refused_with_those_that_exist() {
 }
 
 #[test]
+fn a_folder_that_is_not_ours_is_never_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("s.yaml"), include_str!("../../../../examples/iticket/seaworthy.yaml"))
+        .unwrap();
+    let precious = folder.path().join("home");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("thesis.txt"), "years").unwrap();
+    let output = run(&folder, &["drill", "s.yaml", "--state-dir", "home"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not empty"));
+    assert!(precious.join("thesis.txt").exists());
+}
+
+#[test]
 fn a_verb_without_a_running_backend_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["status"][..], &["fault", "list"], &["fault", "clear"]] {
