@@ -104,6 +104,8 @@ pub(crate) struct Report {
     warm_up: Duration,
     measure: Duration,
     binary: PathBuf,
+    /// Taken before the first round: others may commit meanwhile.
+    of: Value,
     pub(crate) rows: Vec<Row>,
     pub(crate) idle: Vec<IdleRow>,
 }
@@ -119,7 +121,15 @@ struct Verdict {
 
 impl Report {
     pub(crate) fn new(rounds: usize, warm_up: Duration, measure: Duration, binary: &Path) -> Self {
-        Self { rounds, warm_up, measure, binary: binary.to_path_buf(), rows: Vec::new(), idle: Vec::new() }
+        Self {
+            rounds,
+            warm_up,
+            measure,
+            binary: binary.to_path_buf(),
+            of: machine::provenance(),
+            rows: Vec::new(),
+            idle: Vec::new(),
+        }
     }
 
     /// A row's CPU time per request, as a multiple of HAProxy's under the same load.
@@ -161,7 +171,7 @@ impl Report {
             Proxy::ALL.iter().map(|proxy| json!({"proxy": proxy.name(), "on": proxy.features()})).collect();
         json!({
             "schema": "seaworthy.bench.gateway/1",
-            "of": machine::provenance(),
+            "of": self.of,
             "versions": {
                 "seaworthy": machine::version(&self.binary.to_string_lossy(), "--version"),
                 "haproxy": machine::version("haproxy", "-v"),

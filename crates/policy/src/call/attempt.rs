@@ -10,7 +10,7 @@ const STALL_CHECK_GROWTH: u32 = 2;
 /// The first look after the first one comes this soon: another request may have found the stall meanwhile.
 const STALL_CHECK_STEP: Duration = Duration::from_millis(25);
 /// The rarest look.
-const STALL_CHECK_STEP_MAX: Duration = Duration::from_millis(400);
+const STALL_CHECK_STEP_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Attempt {

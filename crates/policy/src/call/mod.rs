@@ -59,6 +59,8 @@ pub struct Call {
     free: u8,
     resend: Option<Resend>,
     hedge_at: Option<Time>,
+    /// The hedges' reserve may be used: this request waits longer than any usual one.
+    hedge_is_urgent: bool,
     /// Some attempt may have been executed.
     maybe_executed: bool,
 }
@@ -129,6 +131,7 @@ impl Call {
             free: 0,
             resend: None,
             hedge_at: None,
+            hedge_is_urgent: false,
             maybe_executed: false,
         }
     }

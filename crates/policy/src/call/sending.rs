@@ -113,9 +113,10 @@ impl Call {
         let endpoint = permit.endpoint;
         if kind != AttemptKind::Hedge {
             self.hedge_at = self.hedge_time(context, &permit);
+            self.hedge_is_urgent = false;
         }
         let timeout_at = context.now.after(self.config.attempt_timeout);
-        let stall_interval = context.pool.stall_check_interval(context.now, self.lane);
+        let stall_interval = context.pool.stall_check_interval();
         self.attempts.push(Attempt::new(permit, context.now, timeout_at, stall_interval));
         self.trail.push(Trace { endpoint, kind, started: context.now, ended: None });
         context.steps.push(Step::Attempt { attempt: id, endpoint, kind });

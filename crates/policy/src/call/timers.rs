@@ -87,6 +87,17 @@ impl Call {
         {
             return;
         }
+        let may_wait = !readmission && !self.hedge_is_urgent;
+        if may_wait && !context.pool.budget.has_spare_hedges(context.now) {
+            self.hedge_is_urgent = true;
+            let unusual = context.pool.unusual_wait(context.now, self.lane);
+            let sent = self.trail.last().map(|trace| trace.started);
+            let urgent_at = sent.zip(unusual).map(|(sent, wait)| sent.after(wait));
+            if urgent_at.is_none_or(|at| at > context.now) {
+                self.hedge_at = urgent_at;
+                return;
+            }
+        }
         // A re-admission request is always hedged: trying a bad endpoint is our idea, not the client's.
         let paid = context.pool.budget.try_hedge(context.now);
         if paid || readmission {

@@ -25,6 +25,11 @@ impl Pool {
         self.lanes[lane].quantile(now, quantile)
     }
 
+    /// What hardly any attempt in `lane` takes: twice its p99.
+    pub(crate) fn unusual_wait(&mut self, now: Time, lane: usize) -> Option<Duration> {
+        Some(self.lanes[lane].p99(now)?.saturating_mul(2))
+    }
+
     /// What an attempt in `lane` usually takes (its median); zero while unknown.
     pub(crate) fn expected(&mut self, now: Time, lane: usize) -> Duration {
         self.lanes[lane].p50(now).unwrap_or(Duration::ZERO)
@@ -128,15 +133,15 @@ impl Pool {
         let first_draw = rng.below(count);
         let second_draw = (first_draw + 1 + rng.below(count - 1)) % count;
         let (first, second) = (nth(first_draw)?, nth(second_draw)?);
-        let unknown = self.mean_latency(now, lane);
+        let unknown = self.best_latency(now, lane);
         let score = |index: usize| self.endpoints[index].score(lane, now, unknown);
         Some(if score(second) < score(first) { second } else { first })
     }
 
-    /// What a newcomer without samples is assumed to take: what its peers take.
-    fn mean_latency(&self, now: Time, lane: usize) -> f64 {
+    /// What a newcomer without samples is assumed to take: what its best peer takes. Less would send everybody there at once;
+    /// more, and it might never be asked.
+    fn best_latency(&self, now: Time, lane: usize) -> f64 {
         let known = self.endpoints.iter().filter_map(|endpoint| endpoint.latency(lane, now));
-        let (sum, count) = known.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
-        if count == 0 { 1.0 } else { sum / f64::from(count) }
+        known.reduce(f64::min).unwrap_or(1.0)
     }
 }

@@ -125,6 +125,7 @@ impl Endpoint {
         if ready && !self.ready {
             self.ready_since = now;
             self.recovered = self.is_out();
+            self.forget_evidence(now);
         }
         self.ready = ready;
         self.unready_reason = reason;
@@ -152,11 +153,19 @@ impl Endpoint {
 
     pub(super) fn reset(&mut self, now: Time) {
         self.refused_until = None;
+        self.forget_evidence(now);
         match &mut self.state {
             State::Ejection(ejection) => ejection.reset(now),
             State::Breaker(breaker) => breaker.reset(now),
             State::Off => {}
         }
+    }
+
+    /// What was seen of it before says nothing any more: a slow past would keep traffic away for a minute, and an old
+    /// silence would eject it at once.
+    fn forget_evidence(&mut self, now: Time) {
+        self.silence = Silence::since(now);
+        self.latency.fill(Ewma::default());
     }
 
     /// Whether ordinary attempts are let in. An open breaker counts as open: it answers for itself in `admit`.

@@ -186,7 +186,7 @@ impl Pool {
         self.endpoints.iter().filter_map(Endpoint::next_deadline).min()
     }
 
-    /// Forgets ejections, breaker states and spent budgets (between drills); health and latencies stay.
+    /// Forgets ejections, breaker states, spent budgets and the endpoints' latencies (between drills); health stays.
     pub fn reset(&mut self, now: Time) {
         self.budget.reset(now);
         for endpoint in &mut self.endpoints {

@@ -25,12 +25,12 @@ impl Pool {
         Some(config.min_stall.max(p99.saturating_mul(config.stall_factor)))
     }
 
-    /// After which wait an attempt first looks whether its endpoint stalled; `None` when the rule is off.
-    pub(crate) fn stall_check_interval(&mut self, now: Time, lane: usize) -> Option<Duration> {
-        let limit = self.stall_limit(now, lane);
+    /// After which wait an attempt first looks whether its endpoint stalled; `None` when the rule is off. The same for every
+    /// lane: a slow lane's own limit may be far away when a fast lane has long found the endpoint out.
+    pub(crate) fn stall_check_interval(&self) -> Option<Duration> {
         match &self.config.guard {
-            Guard::Ejection(config) => Some(limit.unwrap_or(config.min_stall)),
-            _ => None,
+            Guard::Ejection(config) => Some(config.min_stall),
+            Guard::Breaker(_) | Guard::Off => None,
         }
     }
 

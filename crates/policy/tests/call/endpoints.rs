@@ -348,3 +348,75 @@ fn a_move_takes_a_place_of_the_budget_and_gives_it_back() {
         world.on(call, Event::BodyEnded);
     }
 }
+
+#[test]
+fn what_a_fast_lane_finds_out_saves_a_slow_one_at_once() {
+    let mut world = World::new(3, PoolConfig { lanes: 2, ..PoolConfig::default() });
+    world.config.hedge_percentile = None;
+    world.lane = 1;
+    world.warm_up(30, ms(110));
+    world.lane = 0;
+    world.warm_up(300, ms(5));
+    world.lane = 1;
+    let hung = world.endpoints[0];
+    let mut slow: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Keyed)).collect();
+    world.lane = 0;
+    let mut fast = world.start_at(hung, Safety::Safe);
+    world.wait(ms(200));
+    assert!(matches!(world.on(&mut fast, Event::Timer)[..], [Step::Cancel { .. }, Step::Attempt { .. }]));
+    for call in &mut slow {
+        assert!(call.next_deadline().is_some_and(|at| at <= world.now), "looks at 200 ms, not at 8 × 110 ms");
+        assert!(matches!(world.on(call, Event::Timer)[..], [Step::Cancel { .. }, Step::Attempt { .. }]));
+    }
+}
+
+#[test]
+fn a_reset_forgets_what_was_held_against_an_endpoint() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.config.hedge_percentile = None;
+    world.warm_up(300, ms(5));
+    let hung = world.endpoints[0];
+    let mut stuck: Vec<Call> = (0..3).map(|_| world.start_at(hung, Safety::Keyed)).collect();
+    world.wait(ms(200));
+    for call in &mut stuck {
+        let (retry, _) = attempt_of(&world.on(call, Event::Timer));
+        world.on(call, answered(retry, Class::Answered));
+        world.on(call, Event::BodyEnded);
+    }
+    assert_eq!(world.pool.view(world.now)[0].state, "ejected");
+    world.pool.reset(world.now);
+    world.wait(ms(500));
+    let mut served = [0; 3];
+    for _ in 0..300 {
+        let mut call = world.call(Safety::Safe);
+        let (attempt, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
+        served[world.endpoints.iter().position(|key| *key == endpoint).unwrap()] += 1;
+        world.wait(ms(5));
+        world.on(&mut call, answered(attempt, Class::Answered));
+        world.on(&mut call, Event::BodyEnded);
+    }
+    assert_eq!(world.pool.view(world.now)[0].state, "available");
+    assert!(served.iter().all(|count| *count > 30), "its slow past is forgotten: {served:?}");
+}
+
+#[test]
+fn a_reserve_of_hedges_is_kept_for_those_that_hang() {
+    let mut world = World::new(3, PoolConfig::default());
+    world.warm_up(1000, ms(20));
+    // One in ten is somewhat slow, more than the hedges' share can pay for.
+    for number in 0..1000 {
+        let mut call = world.call(Safety::Safe);
+        let (attempt, _) = attempt_of(&world.on(&mut call, Event::Start));
+        world.wait(ms(if number % 10 == 0 { 30 } else { 20 }));
+        world.on(&mut call, Event::Timer);
+        world.on(&mut call, answered(attempt, Class::Answered));
+        world.on(&mut call, Event::BodyEnded);
+    }
+    let mut hanging = world.call(Safety::Safe);
+    world.on(&mut hanging, Event::Start);
+    world.wait(ms(40));
+    assert_eq!(world.on(&mut hanging, Event::Timer), [], "ordinary slowness finds the reserve locked");
+    world.now = hanging.next_deadline().unwrap();
+    let steps = world.on(&mut hanging, Event::Timer);
+    assert!(matches!(steps[..], [Step::Attempt { kind: AttemptKind::Hedge, .. }]), "{steps:?}");
+}

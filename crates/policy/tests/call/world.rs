@@ -15,6 +15,8 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) config: CallConfig,
     pub(crate) endpoints: Vec<EndpointKey>,
+    /// The lane of further calls.
+    pub(crate) lane: usize,
 }
 
 impl World {
@@ -25,6 +27,7 @@ impl World {
             now: Time::ZERO,
             config: CallConfig::default(),
             endpoints: vec![],
+            lane: 0,
         };
         for zone in 0..endpoints {
             let key = world.pool.on_added(world.now, zone as u16);
@@ -39,7 +42,13 @@ impl World {
     }
 
     pub(crate) fn call(&self, safety: Safety) -> Call {
-        Call::new(Arc::new(self.config.clone()), 0, safety, true, self.now.after(self.config.total_timeout))
+        Call::new(
+            Arc::new(self.config.clone()),
+            self.lane,
+            safety,
+            true,
+            self.now.after(self.config.total_timeout),
+        )
     }
 
     pub(crate) fn on(&mut self, call: &mut Call, event: Event) -> Vec<Step> {
