@@ -118,21 +118,29 @@ impl Record {
         let (edge, route) = &worker.shared.labels[self.target];
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
         let level = if self.proxy_error.is_some() || status >= 500 { "warn" } else { "info" };
-        let _ = write!(
+        append(
             line,
-            "\"level\":\"{level}\",\"message\":\"request\",\"service\":\"seaworthy\",\"request_id\":\""
+            &[
+                "\"level\":\"",
+                level,
+                "\",\"message\":\"request\",\"service\":\"seaworthy\",\"request_id\":\"",
+            ],
         );
         escape(line, self.request_id.as_bytes());
-        let _ = write!(line, "\",\"edge\":\"{edge}\"");
+        append(line, &["\",\"edge\":\"", edge, "\""]);
         if !route.is_empty() {
-            let _ = write!(line, ",\"route\":\"{route}\"");
+            append(line, &[",\"route\":\"", route, "\""]);
         }
-        let _ =
-            write!(line, ",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"", self.client.peer, self.method);
+        line.push_str(",\"client\":\"");
+        escape(line, self.client.peer_value.as_bytes());
+        append(line, &["\",\"method\":\"", self.method.as_str(), "\",\"path\":\""]);
         escape(line, self.path.as_bytes());
-        let _ = write!(line, "\",\"status\":{status},\"duration_ms\":");
+        line.push_str("\",\"status\":");
+        number(line, u64::from(status));
+        line.push_str(",\"duration_ms\":");
         millis(line, duration);
-        let _ = write!(line, ",\"bytes\":{}", self.bytes);
+        line.push_str(",\"bytes\":");
+        number(line, self.bytes);
         if let Some(degraded) = &self.degraded {
             line.push_str(",\"degraded\":\"");
             escape(line, degraded.as_bytes());
@@ -154,12 +162,11 @@ impl Record {
             let separator = if index == 0 { "" } else { "," };
             let (ended, outcome) =
                 trace.ended.map_or((trace.started, "open"), |(at, ended)| (at, outcome(ended)));
-            let _ = write!(
+            append(
                 line,
-                "{separator}{{\"endpoint\":\"{}\",\"kind\":\"{}\",\"outcome\":\"{outcome}\",\"start_ms\":",
-                endpoint.id.replica,
-                kind(trace.kind),
+                &[separator, "{\"endpoint\":\"", &endpoint.id.replica, "\",\"kind\":\"", kind(trace.kind)],
             );
+            append(line, &["\",\"outcome\":\"", outcome, "\",\"start_ms\":"]);
             millis(line, trace.started.saturating_since(self.started));
             line.push_str(",\"ms\":");
             millis(line, ended.saturating_since(trace.started));
@@ -209,12 +216,42 @@ fn outcome(ended: Ended) -> &'static str {
 
 /// Milliseconds with three decimals, without the detour over floating point.
 fn millis(line: &mut String, duration: Duration) {
-    let micros = duration.as_micros();
-    let _ = write!(line, "{}.{:03}", micros / 1000, micros % 1000);
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    number(line, micros / 1000);
+    line.push('.');
+    let fraction = micros % 1000;
+    for digit in [fraction / 100, fraction / 10 % 10, fraction % 10] {
+        line.push(char::from(b'0' + digit as u8));
+    }
+}
+
+/// A number in decimal digits; `write!` costs several times as much, and there are a dozen of these in a line.
+fn number(line: &mut String, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend(digits[start..].iter().copied().map(char::from));
+}
+
+fn append(line: &mut String, parts: &[&str]) {
+    for part in parts {
+        line.push_str(part);
+    }
 }
 
 /// The inside of a JSON string. What comes in is visible ASCII or was never shown to be UTF-8.
 fn escape(line: &mut String, bytes: &[u8]) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| bytes.iter().all(is_plain)) {
+        return line.push_str(plain);
+    }
     for byte in bytes {
         match byte {
             b'"' | b'\\' => line.extend(['\\', char::from(*byte)]),
@@ -243,5 +280,11 @@ mod tests {
         let mut line = String::new();
         millis(&mut line, Duration::from_micros(12_003));
         assert_eq!(line, "12.003");
+        line.clear();
+        for value in [0, 7, 10, 1_000_000, u64::MAX] {
+            number(&mut line, value);
+            line.push(' ');
+        }
+        assert_eq!(line, "0 7 10 1000000 18446744073709551615 ");
     }
 }

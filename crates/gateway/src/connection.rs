@@ -39,8 +39,7 @@ pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     /// Where it came in.
     pub(crate) entry: Entry,
-    pub(crate) peer: IpAddr,
-    /// The same as a field value.
+    /// The client's address, as a field value.
     pub(crate) peer_value: HeaderValue,
     pub(crate) signals: Rc<Signals>,
     busy: Cell<bool>,
@@ -113,7 +112,6 @@ pub(crate) fn handle(
         peer_value: address_value(peer),
         worker,
         entry,
-        peer,
         signals: Rc::clone(&signals),
         busy: Cell::new(false),
         served: Cell::new(false),

@@ -4,7 +4,6 @@
 //! cost more than an even spread gains.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +34,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Lines of the access log that a thread keeps back, so that the log's writer is not woken for each of them ...
-const LOG_LINES_MAX: usize = 64;
+const LOG_LINES_MAX: u64 = 64;
 /// ... and for how long at most.
 const LOG_DELAY: Duration = Duration::from_millis(20);
+
+/// Room for about that many usual lines.
+const LOG_BATCH_BYTES: usize = 24 * 1024;
 
 /// What a thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub(crate) struct Worker {
     draining: Cell<bool>,
     ids: RefCell<RequestIds>,
     stamp: RefCell<Stamp>,
-    log_lines: RefCell<Vec<Vec<u8>>>,
+    log_batch: RefCell<LogBatch>,
     log_begun: Notify,
     base: (Time, Instant),
 }
@@ -84,6 +86,13 @@ pub(crate) struct Worker {
 struct Stamp {
     text: String,
     until: Time,
+}
+
+/// Lines of the access log that were kept back.
+#[derive(Default)]
+struct LogBatch {
+    text: String,
+    lines: u64,
 }
 
 impl Worker {
@@ -101,7 +110,7 @@ impl Worker {
             draining: Cell::new(false),
             ids: RefCell::new(RequestIds::new(seed)),
             stamp: RefCell::default(),
-            log_lines: RefCell::default(),
+            log_batch: RefCell::default(),
             log_begun: Notify::new(),
             base,
         }
@@ -139,15 +148,17 @@ impl Worker {
             stamp.text = self.shared.ports.clock.wall();
             stamp.until = now.after(Duration::from_millis(1));
         }
-        let mut line = String::with_capacity(512);
-        let _ = write!(line, "{{\"ts\":\"{}\",", stamp.text);
-        fill(&mut line);
-        let mut lines = self.log_lines.borrow_mut();
-        lines.push(line.into_bytes());
-        match lines.len() {
+        let mut batch = self.log_batch.borrow_mut();
+        for part in ["{\"ts\":\"", &stamp.text, "\","] {
+            batch.text.push_str(part);
+        }
+        fill(&mut batch.text);
+        batch.text.push('\n');
+        batch.lines += 1;
+        match batch.lines {
             1 => self.log_begun.notify_one(),
             LOG_LINES_MAX.. => {
-                drop(lines);
+                drop(batch);
                 self.write_log();
             }
             _ => {}
@@ -156,8 +167,10 @@ impl Worker {
 
     /// Hands over the lines that were kept back.
     fn write_log(&self) {
-        for line in self.log_lines.borrow_mut().drain(..) {
-            self.shared.ports.logs.json_line(line);
+        let next = LogBatch { text: String::with_capacity(LOG_BATCH_BYTES), lines: 0 };
+        let batch = self.log_batch.replace(next);
+        if batch.lines > 0 {
+            self.shared.ports.logs.json_lines(batch.text.into_bytes(), batch.lines);
         }
     }
 }

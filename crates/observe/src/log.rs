@@ -22,7 +22,7 @@ use crate::lines::Line;
 pub use destination::{Destination, LOG_FILE_BYTES_MAX, Rendering};
 use record::Record;
 
-/// Lines waiting to be written at most.
+/// Entries waiting to be written at most; an entry is a line, or a batch of lines of the access log.
 pub const LINES_QUEUED_MAX: usize = 8192;
 /// Bytes waiting to be written at most; keeps a flood of long lines from eating the memory that the number of lines
 /// alone would allow.
@@ -62,13 +62,22 @@ struct Inner {
     closed: bool,
 }
 
-/// One line that is not text yet.
+/// Something to be written: a line that is not text yet, or lines that are.
 #[derive(Debug)]
 enum Entry {
     Event(Box<Event>),
-    Service { ts: String, service: Arc<str>, replica: Arc<str>, line: Line },
+    Service {
+        ts: String,
+        service: Arc<str>,
+        replica: Arc<str>,
+        line: Line,
+    },
     Record(Box<Record>),
-    Json(Vec<u8>),
+    /// Whole lines of JSON, each with its line break.
+    Json {
+        text: Vec<u8>,
+        lines: u64,
+    },
 }
 
 impl LogSink {
@@ -114,10 +123,11 @@ impl LogSink {
         });
     }
 
-    /// Logs a line that is already one JSON object with `level`, `message`, `service` and `ts`, without a newline.
-    /// For lines so frequent that their writer formats them itself, such as the access log.
-    pub fn json_line(&self, line: Vec<u8>) {
-        self.push(|| Entry::Json(line));
+    /// Logs lines that are already JSON objects with `level`, `message`, `service` and `ts`, each followed by a line
+    /// break. For lines so frequent that their writer formats and collects them itself, such as the access log: handing
+    /// them over one by one wakes the log's thread for each.
+    pub fn json_lines(&self, text: Vec<u8>, lines: u64) {
+        self.push(|| Entry::Json { text, lines });
     }
 
     /// Lines dropped so far because the writer could not keep up.
@@ -162,8 +172,8 @@ impl Queue {
         let cost = entry.cost();
         let mut inner = self.lock();
         if inner.lines.len() >= LINES_QUEUED_MAX || inner.bytes + cost > BYTES_QUEUED_MAX {
-            inner.dropped += 1;
-            inner.dropped_unreported += 1;
+            inner.dropped += entry.lines();
+            inner.dropped_unreported += entry.lines();
             return;
         }
         inner.bytes += cost;
@@ -204,34 +214,41 @@ impl Entry {
         OVERHEAD
             + match self {
                 Self::Service { line, .. } => line.bytes.len(),
-                Self::Json(line) => line.len(),
+                Self::Json { text, .. } => text.len(),
                 Self::Event(_) | Self::Record(_) => 0,
             }
     }
 
-    fn into_record(self) -> Record {
+    fn lines(&self) -> u64 {
         match self {
-            Self::Event(event) => Record::of_event(&event),
-            Self::Service { ts, service, replica, line } => Record::of_service(ts, &service, &replica, &line),
-            Self::Record(record) => *record,
-            Self::Json(line) => Record::of_json(&line),
+            Self::Json { lines, .. } => *lines,
+            Self::Event(_) | Self::Service { .. } | Self::Record(_) => 1,
         }
     }
 
-    /// A line that is JSON already goes out as it is: reading and writing it again cost more than proxying the request
-    /// that it is about.
     fn append_to(self, destinations: &mut [Destination]) {
-        if let Self::Json(line) = &self
-            && destinations.iter().all(Destination::is_json)
-        {
-            for destination in destinations {
-                destination.append_raw(line);
-            }
-            return;
-        }
-        let record = self.into_record();
+        let record = match self {
+            Self::Event(event) => Record::of_event(&event),
+            Self::Service { ts, service, replica, line } => Record::of_service(ts, &service, &replica, &line),
+            Self::Record(record) => *record,
+            Self::Json { text, .. } => return append_json(&text, destinations),
+        };
         for destination in destinations {
             destination.append(&record);
+        }
+    }
+}
+
+/// Lines that are JSON already go out as they are: reading and writing them again cost more than proxying the requests
+/// that they are about.
+fn append_json(text: &[u8], destinations: &mut [Destination]) {
+    for destination in destinations {
+        if destination.is_json() {
+            destination.append_raw(text);
+            continue;
+        }
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            destination.append(&Record::of_json(line));
         }
     }
 }

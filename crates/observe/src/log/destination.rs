@@ -89,10 +89,9 @@ impl Destination {
         self.write_out_when_full();
     }
 
-    /// Takes a line that is one JSON object already.
-    pub(super) fn append_raw(&mut self, line: &[u8]) {
-        self.buffer.extend_from_slice(line);
-        self.buffer.push(b'\n');
+    /// Takes whole lines of JSON with their line breaks.
+    pub(super) fn append_raw(&mut self, lines: &[u8]) {
+        self.buffer.extend_from_slice(lines);
         self.write_out_when_full();
     }
 

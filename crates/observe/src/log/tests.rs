@@ -113,10 +113,8 @@ fn people_get_one_readable_line() {
     let text = written(Rendering::Human, |sink| {
         sink.service_line(&"api".into(), &"a-1".into(), line(b"a\x07b\r"));
         sink.service_line(&"api".into(), &"a-1".into(), line(br#"{"message":"m","n":1,"ts":"T"}"#));
-        sink.json_line(
-            br#"{"level":"info","message":"GET /","service":"gateway","ts":"2026-11-02T12:03:04.123Z","status":200}"#
-                .to_vec(),
-        );
+        let access = r#"{"level":"info","message":"GET /","service":"gateway","ts":"2026-11-02T12:03:04.123Z","status":200}"#;
+        sink.json_lines(format!("{access}\n").into_bytes(), 1);
     });
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].ends_with(" api/a-1 | ab"), "{text}");
@@ -173,7 +171,7 @@ fn long_lines_are_bounded_in_bytes() {
     let sink = LogSink::start(vec![Destination::writer(writer, Rendering::Json)]).unwrap();
     let queue = Arc::clone(&sink.handle.as_ref().unwrap().queue);
     for _ in 0..1000 {
-        sink.json_line(vec![b' '; 64 * 1024]);
+        sink.json_lines(vec![b' '; 64 * 1024], 1);
         assert!(queue.lock().bytes <= BYTES_QUEUED_MAX);
     }
     assert!(sink.dropped() > 0);
