@@ -15,15 +15,16 @@ const PROGRAM: &str = "target/release/seaworthy";
 
 pub(crate) fn run(name: &str) -> Result<()> {
     let begin = Instant::now();
+    // Before the first run: others may commit meanwhile.
+    let head = output("git", &["rev-parse", "--short", "HEAD"])?;
+    let is_changed = !output("git", &["status", "--porcelain"])?.trim().is_empty();
+    let changed = if is_changed { " with local changes" } else { "" };
     let (text, good) = match name {
         "kills" => kills()?,
         "ablations" => ablations()?,
         "repeat" => repeat()?,
         _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat"),
     };
-    let head = output("git", &["rev-parse", "--short", "HEAD"])?;
-    let changed =
-        if output("git", &["status", "--porcelain"])?.trim().is_empty() { "" } else { " with local changes" };
     let report = format!(
         "{name} at commit {}{changed}, {:.0} s\n\n{text}",
         head.trim(),

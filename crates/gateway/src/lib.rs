@@ -27,6 +27,7 @@ mod problem;
 mod route;
 mod serve;
 mod shared;
+mod socket;
 mod upstream;
 mod worker;
 

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use crate::body::{Outgoing, RequestBody};
 use crate::edge::{Edge, Endpoint};
 use crate::headers::has_contradicting_framing;
+use crate::socket::poll_write_slices;
 use crate::worker::Worker;
 
 /// An idle connection is not used again after this long: many servers close after 5 s, and a request that meets the
@@ -331,7 +332,7 @@ impl AsyncWrite for Metered {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        let written = ready!(poll_write_slices(&mut self.stream, context, slices))?;
         Poll::Ready(Ok(self.count(written)))
     }
 

@@ -163,12 +163,12 @@ impl Budget {
         true
     }
 
-    /// Whether more than half of what hedges may store is there. Ordinary slowness lives off the upper half; the lower half is
-    /// for requests that wait far longer than any usual one, as all do that hang. Without this reserve a percentile above
+    /// Whether more than three quarters of what hedges may store is there. Ordinary slowness lives off the upper quarter; the
+    /// rest is for requests that wait far longer than any usual one, as all do that hang. Without this reserve a percentile above
     /// the hedges' share (5 % against 2 %) would have spent everything when a hang begins.
     pub fn has_spare_hedges(&mut self, now: Time) -> bool {
         self.settle(now);
-        self.hedges_allowed > self.hedges_max(now) / 2
+        self.hedges_allowed > self.hedges_max(now) / 4 * 3
     }
 
     /// An extra attempt has ended, or was given up before it began. Its token is spent all the same.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::framing::Guard;
 use super::violation::Violation;
+use crate::socket::poll_write_slices;
 
 /// What the HTTP library gets to see in place of a rejected head.
 pub const REJECTED_HEAD: &[u8] =
@@ -243,7 +244,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let polled = poll_write_slices(&mut self.stream, context, slices);
         self.written(context, polled)
     }
 

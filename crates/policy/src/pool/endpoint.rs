@@ -241,6 +241,11 @@ impl Endpoint {
         self.silence.is_stall(now, started, self.waiting, rule)
     }
 
+    /// Silent for long enough that an attempt which waits since `started` had better move.
+    pub(super) fn is_suspicious(&self, now: Time, started: Time, rule: StallRule) -> bool {
+        self.silence.is_suspicious(now, started, self.waiting, rule)
+    }
+
     /// The stall rule for the endpoint as such, where nobody may be left to look because all were overtaken. What waits
     /// does not count here: it may have been sent a moment ago.
     pub(super) fn has_stalled(&mut self, now: Time, rule: StallRule) -> bool {

@@ -120,15 +120,26 @@ impl Pool {
             return true;
         }
         let Some(rule) = rule else { return false };
-        if !endpoint.find_stalled(now, permit.started, rule) {
+        if endpoint.find_stalled(now, permit.started, rule) {
+            self.on_stall(now, index);
+        } else if !self.is_suspicious(now, index, permit, rule) {
             return false;
         }
-        self.on_stall(now, index);
         let panic = self.panic;
         let lively = |peer: &Endpoint| {
             !tried.contains(&peer.key) && peer.is_open(now, panic) && peer.quiet_for(now) < rule.limit
         };
         self.endpoints[index].is_stalled_out() || self.endpoints.iter().any(lively)
+    }
+
+    /// Eight times a slow lane's p99 is a long time to wait for a verdict about an endpoint; to move a request costs no more
+    /// than a retry. So an attempt that has waited unusually long moves as soon as it is not alone in that.
+    fn is_suspicious(&mut self, now: Time, index: usize, permit: &Permit, rule: StallRule) -> bool {
+        let Guard::Ejection(config) = &self.config.guard else { return false };
+        let least = config.min_stall;
+        let Some(unusual) = self.unusual_wait(now, permit.lane) else { return false };
+        let limit = least.max(unusual).min(rule.limit);
+        self.endpoints[index].is_suspicious(now, permit.started, StallRule { limit, ..rule })
     }
 
     /// The stall rule for an endpoint itself: hedges may have left nobody there to look.

@@ -40,6 +40,12 @@ impl Silence {
         now.saturating_since(self.last_byte)
     }
 
+    /// The rule's first half: enough is unanswered for long enough to move what waits, though not to condemn the endpoint.
+    pub(super) fn is_suspicious(&self, now: Time, started: Time, waiting: u32, rule: StallRule) -> bool {
+        let many = waiting.saturating_add(self.overtaken) >= rule.outstanding;
+        many && now.saturating_since(started.max(self.last_byte)) >= rule.limit
+    }
+
     /// The rule where nobody waits any more: those that were overtaken, since the first of them was sent.
     pub(super) fn is_stall_by_overtaken(&mut self, now: Time, rule: StallRule) -> bool {
         self.first_overtaken_sent.is_some_and(|sent| self.is_stall(now, sent, 0, rule))

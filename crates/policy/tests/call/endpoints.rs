@@ -48,10 +48,16 @@ fn a_slow_lane_does_not_make_a_stall() {
     world.warm_up(300, ms(400));
     let slow = world.endpoints[0];
     let mut calls: Vec<Call> = (0..4).map(|_| world.start_at(slow, Safety::Safe)).collect();
-    world.wait(ms(900));
+    world.wait(ms(550));
     for call in &mut calls {
-        assert_eq!(world.on(call, Event::Timer), [], "8 × 400 ms have not passed");
+        assert_eq!(world.on(call, Event::Timer), [], "nothing unusual yet");
     }
+    world.wait(ms(350));
+    assert!(
+        matches!(world.on(&mut calls[0], Event::Timer)[..], [Step::Cancel { .. }, Step::Attempt { .. }]),
+        "unusual: moves"
+    );
+    assert_eq!(world.pool.view(world.now)[0].state, "available", "8 × 400 ms have not passed");
 }
 
 #[test]
@@ -412,10 +418,17 @@ fn a_reserve_of_hedges_is_kept_for_those_that_hang() {
         world.on(&mut call, answered(attempt, Class::Answered));
         world.on(&mut call, Event::BodyEnded);
     }
-    let mut hanging = world.call(Safety::Safe);
-    world.on(&mut hanging, Event::Start);
-    world.wait(ms(40));
-    assert_eq!(world.on(&mut hanging, Event::Timer), [], "ordinary slowness finds the reserve locked");
+    // The next that finds ordinary hedges spent does not find the reserve spent.
+    let mut hanging = loop {
+        let mut call = world.call(Safety::Safe);
+        let (attempt, _) = attempt_of(&world.on(&mut call, Event::Start));
+        world.wait(ms(25));
+        if world.on(&mut call, Event::Timer).is_empty() {
+            break call;
+        }
+        world.on(&mut call, answered(attempt, Class::Answered));
+        world.on(&mut call, Event::BodyEnded);
+    };
     world.now = hanging.next_deadline().unwrap();
     let steps = world.on(&mut hanging, Event::Timer);
     assert!(matches!(steps[..], [Step::Attempt { kind: AttemptKind::Hedge, .. }]), "{steps:?}");

@@ -88,3 +88,37 @@ fn an_accepted_failure_is_not_exercised() {
     assert_eq!(code, Some(2), "nothing exercised at all: {report:#}");
     assert_eq!(report["failures"][0]["verdict"], "not_exercised");
 }
+
+/// Seconds of the day of an RFC 3339 time.
+fn seconds(ts: &Value) -> f64 {
+    let clock: Vec<f64> = ts.as_str().unwrap()[11..23].split(':').map(|part| part.parse().unwrap()).collect();
+    clock[0] * 3600.0 + clock[1] * 60.0 + clock[2]
+}
+
+#[test]
+fn a_hung_replica_gets_no_attempt_after_a_second() {
+    let stage = Stage::new(|spec| hold(&spec, 4));
+    let (code, report) = drill(&stage, &["--only", "replica-hangs"]);
+    assert_eq!(code, Some(0), "{report:#}");
+    let log = std::fs::read_to_string(stage.state("drill").join("log.jsonl")).unwrap();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let paused = lines.iter().find(|line| line["event"] == "fault_applied").unwrap();
+    let ended = lines.iter().find(|line| line["event"] == "fault_ended").unwrap();
+    let (from, until) = (seconds(&paused["ts"]), seconds(&ended["ts"]));
+    let hung = paused["what"].as_str().unwrap().rsplit('/').next().unwrap();
+    let (mut early, mut late) = (0, Vec::new());
+    for line in lines.iter().filter(|line| line["edge"] == "ingress:api") {
+        let begun = seconds(&line["ts"]) - line["duration_ms"].as_f64().unwrap() / 1000.0;
+        for attempt in
+            line["attempts"].as_array().into_iter().flatten().filter(|attempt| attempt["endpoint"] == hung)
+        {
+            let sent = begun + attempt["start_ms"].as_f64().unwrap() / 1000.0;
+            early += usize::from(sent < from);
+            if sent > from + 1.0 && sent < until {
+                late.push(attempt);
+            }
+        }
+    }
+    assert!(early > 0, "it was in use before");
+    assert!(late.is_empty(), "sent to {hung} more than a second after it was frozen: {late:?}");
+}
