@@ -107,7 +107,8 @@ fn a_hung_replica_gets_no_attempt_after_a_second() {
     let (from, until) = (seconds(&paused["ts"]), seconds(&ended["ts"]));
     let hung = paused["what"].as_str().unwrap().rsplit('/').next().unwrap();
     let (mut early, mut late) = (0, Vec::new());
-    for line in lines.iter().filter(|line| line["edge"] == "ingress:api") {
+    let requests = lines.iter().filter(|line| line["message"] == "request");
+    for line in requests.filter(|line| line["edge"] == "ingress:api") {
         let begun = seconds(&line["ts"]) - line["duration_ms"].as_f64().unwrap() / 1000.0;
         for attempt in
             line["attempts"].as_array().into_iter().flatten().filter(|attempt| attempt["endpoint"] == hung)
