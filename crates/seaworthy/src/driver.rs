@@ -136,6 +136,11 @@ impl Stack {
         self.folder.join("log.jsonl").display().to_string()
     }
 
+    /// The keeper is gone, and with it whatever it kept.
+    pub(crate) fn is_abandoned(&mut self) -> bool {
+        self.keeper.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Drains and stops everything; what does not stop is killed, and only what survives even that is left.
     pub(crate) async fn stop(mut self) -> Leftovers {
         let asked = self.ask_to_stop().await.is_ok();

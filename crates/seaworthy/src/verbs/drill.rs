@@ -45,6 +45,7 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
         ready = stack.ready() => ready,
         () = interrupt.raised() => Err(anyhow!("interrupted while the backend was starting")),
     };
+    let first_pid = ready.as_ref().ok().map(|node| node.pid);
     let mut report = match ready {
         Ok(node) => {
             let gateway =
@@ -56,8 +57,12 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
         Err(error) => not_started(plan, seed, format!("{error:#}")),
     };
     screen.line("stopping the backend");
+    // Before the stop takes it away: another node, or none, means that the first one was lost.
+    let is_lost =
+        state_dir::read_node(&folder).ok().map(|node| node.pid) != first_pid || stack.is_abandoned();
     match stack.stop().await {
-        Leftovers::None => forgive_lost_nodes(&mut report),
+        Leftovers::None if is_lost => forgive_lost_node(&mut report),
+        Leftovers::None => {}
         Leftovers::Some => {
             report.cleanup = Cleanup::Dirty;
             report.cleanup_reason =
@@ -73,7 +78,7 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
 
 /// A node that was lost could not be asked whether its fault was over. By now every process is gone, and with them whatever
 /// was broken.
-fn forgive_lost_nodes(report: &mut DrillReport) {
+fn forgive_lost_node(report: &mut DrillReport) {
     for failure in report.failures.iter_mut().filter(|failure| failure.execution == Execution::Error) {
         failure.cleanup = Cleanup::Clean;
     }
