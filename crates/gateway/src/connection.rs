@@ -108,7 +108,7 @@ pub(crate) fn handle(
     let _ = stream.set_nodelay(true);
     let signals = Rc::new(Signals::default());
     let client = Rc::new(Client {
-        last_active: Cell::new(worker.now()),
+        last_active: Cell::new(worker.tick()),
         peer_value: address_value(peer),
         worker,
         entry,
@@ -146,6 +146,7 @@ async fn run(client: &Rc<Client>, stream: GuardedStream<TcpStream>) -> TcpStream
     let first = client.last_active.get().after(FIRST_REQUEST_LIMIT);
     let mut timer = pin!(tokio::time::sleep_until(worker.instant(first)));
     std::future::poll_fn(|context| {
+        worker.tick();
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
             // What went wrong was answered or logged where it happened; the connection is over either way.
             drop(ended);
@@ -157,7 +158,7 @@ async fn run(client: &Rc<Client>, stream: GuardedStream<TcpStream>) -> TcpStream
             context.waker().wake_by_ref();
         }
         while !told_to_close && timer.as_mut().poll(context).is_ready() {
-            let now = worker.now();
+            let now = worker.tick();
             let until = client.idle_until().unwrap_or_else(|| now.after(IDLE_LIMIT));
             if now < until {
                 timer.as_mut().reset(worker.instant(until).max(Instant::now() + Duration::from_millis(1)));

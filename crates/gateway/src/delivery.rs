@@ -11,7 +11,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use seaworthy_policy::Time;
 use seaworthy_policy::call::Event;
-use tokio::time::Sleep;
 
 use crate::access::Record;
 use crate::body::BodyError;
@@ -34,8 +33,6 @@ pub(crate) struct Delivery {
     connection: Option<Connection>,
     record: Record,
     client: Rc<Client>,
-    /// Goes off now and then and is set again if the body went on meanwhile: cheaper than setting it per read.
-    timer: Pin<Box<Sleep>>,
     idle_limit: Duration,
     last_byte: Time,
     reported: Time,
@@ -54,25 +51,19 @@ impl Delivery {
     /// Begins to deliver what the driver committed.
     pub(crate) fn new(
         incoming: Incoming,
-        mut driver: Driver,
+        driver: Driver,
         connection: Connection,
         record: Record,
         client: Rc<Client>,
         terms: &Terms,
     ) -> Self {
         let now = driver.now();
-        let mut timer = driver.take_timer();
-        let first_look = driver.instant(now.after(terms.idle_limit));
-        if timer.deadline() > first_look {
-            timer.as_mut().reset(first_look);
-        }
         let mut delivery = Self {
             incoming,
             driver,
             connection: Some(connection),
             record,
             client,
-            timer,
             idle_limit: terms.idle_limit,
             last_byte: now,
             reported: now,
@@ -124,13 +115,14 @@ impl Delivery {
     }
 
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        while self.timer.as_mut().poll(context).is_ready() {
-            let limit = self.last_byte.after(self.idle_limit);
-            if self.driver.now() >= limit {
+        // The timer goes off now and then, and is set again if the body went on meanwhile: cheaper than setting it per read.
+        let limit = self.last_byte.after(self.idle_limit);
+        while self.driver.timer_by(limit).poll(context).is_ready() {
+            if self.driver.tick() >= limit {
                 self.fail("http_response_timeout");
                 return Poll::Ready(Some(Err(BodyError::UpstreamIdle)));
             }
-            self.timer.as_mut().reset(self.driver.instant(limit));
+            self.driver.set_timer(limit);
         }
         Poll::Pending
     }

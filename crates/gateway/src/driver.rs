@@ -16,7 +16,7 @@ use seaworthy_observe::Via;
 use seaworthy_policy::Time;
 use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Event, Failure, Step};
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::body::Outgoing;
 use crate::edge::{Edge, Endpoint, Scratch, Start};
@@ -63,7 +63,9 @@ pub(crate) struct Driver {
 impl Driver {
     /// A call that was not started yet.
     pub(crate) fn new(worker: Rc<Worker>, edge: Arc<Edge>, call: Call) -> Self {
-        Self { worker, edge, call, slots: Vec::new(), committed: 0, timer: None, finished: false }
+        // Most calls need one attempt; room for four, as a vector would begin with, is beyond what is allocated cheaply.
+        let slots = Vec::with_capacity(1);
+        Self { worker, edge, call, slots, committed: 0, timer: None, finished: false }
     }
 
     /// Runs the call until an answer is committed or the call gives up.
@@ -95,19 +97,31 @@ impl Driver {
         self.slots.iter().map(|slot| &*slot.endpoint)
     }
 
-    /// Monotonic time.
+    /// Monotonic time, as of this turn.
     pub(crate) fn now(&self) -> Time {
         self.worker.now()
     }
 
-    /// The same point on the runtime's clock.
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.worker.instant(time)
+    /// Reads the clock, which a timer asks for that went off.
+    pub(crate) fn tick(&self) -> Time {
+        self.worker.tick()
     }
 
-    /// The timer, for whoever goes on with the response.
-    pub(crate) fn take_timer(&mut self) -> Pin<Box<Sleep>> {
-        self.timer.take().unwrap_or_else(|| Box::pin(tokio::time::sleep(Duration::ZERO)))
+    /// The timer, set to `at` or earlier, for whoever goes on with the response.
+    pub(crate) fn timer_by(&mut self, at: Time) -> Pin<&mut Sleep> {
+        if self.timer.as_ref().is_none_or(|timer| timer.deadline() > self.worker.instant(at)) {
+            self.set_timer(at);
+        }
+        self.timer.as_mut().expect("it was set just now").as_mut()
+    }
+
+    /// Sets the timer.
+    pub(crate) fn set_timer(&mut self, at: Time) {
+        let at = self.worker.instant(at);
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(at),
+            None => self.timer = Some(self.worker.timers.take(at)),
+        }
     }
 
     /// Tells policy how the committed response ended. Only the first time counts.
@@ -202,16 +216,12 @@ impl Driver {
     /// Waits for the next thing to tell.
     async fn wait(&mut self, woken: Option<OwnedNotified>) -> Event {
         let mut woken = woken.map(Box::pin);
-        if let Some(deadline) = self.call.next_deadline() {
-            let at = self.worker.instant(deadline);
-            match &mut self.timer {
-                Some(timer) if timer.deadline() == at => {}
-                Some(timer) => timer.as_mut().reset(at),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
-            }
+        if let Some(deadline) = self.call.next_deadline()
+            && self.timer.as_ref().is_none_or(|timer| timer.deadline() != self.worker.instant(deadline))
+        {
+            self.set_timer(deadline);
         }
-        let slots = &mut self.slots;
-        let timer = &mut self.timer;
+        let Self { slots, timer, worker, .. } = self;
         std::future::poll_fn(move |context| {
             for (index, slot) in slots.iter_mut().enumerate() {
                 let Some(running) = &mut slot.running else { continue };
@@ -225,7 +235,10 @@ impl Driver {
                 return Poll::Ready(Event::Timer);
             }
             match timer {
-                Some(timer) => timer.as_mut().poll(context).map(|()| Event::Timer),
+                Some(timer) => timer.as_mut().poll(context).map(|()| {
+                    worker.tick();
+                    Event::Timer
+                }),
                 None => Poll::Pending,
             }
         })
@@ -252,6 +265,9 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.running = None);
         self.finish(Event::Dropped);
+        if let Some(timer) = self.timer.take() {
+            self.worker.timers.give_back(timer);
+        }
     }
 }
 

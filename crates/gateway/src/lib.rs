@@ -28,6 +28,7 @@ mod route;
 mod serve;
 mod shared;
 mod socket;
+mod timers;
 mod upstream;
 mod worker;
 

@@ -216,7 +216,8 @@ impl Attempt {
                 worker.upstreams.take(worker.now(), &self.edge, &self.endpoint, &worker.shared.ports.dial);
             let (reused, mut connection) = match idle {
                 Some(connection) => (true, connection),
-                None => (false, connect(dial, self.connect_timeout).await?),
+                // Boxed, because it is rare and would make every attempt larger.
+                None => (false, Box::pin(connect(dial, self.connect_timeout)).await?),
             };
             let Some(body) = self.body.take(&connection.meter) else {
                 return Err(AttemptError { proof: Proof::NotSent, cause: Cause::RequestBody });

@@ -21,6 +21,7 @@ use crate::edge::{Edge, Scratch};
 use crate::headers::RequestIds;
 use crate::listener::Entry;
 use crate::shared::Shared;
+use crate::timers::Timers;
 use crate::upstream::Upstreams;
 
 /// Client connections per thread. Beyond it, connections wait in the kernel's queue.
@@ -34,12 +35,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Lines of the access log that a thread keeps back, so that the log's writer is not woken for each of them ...
-const LOG_LINES_MAX: u64 = 64;
+const LOG_LINES_MAX: u64 = 256;
 /// ... and for how long at most.
 const LOG_DELAY: Duration = Duration::from_millis(20);
 
 /// Room for about that many usual lines.
-const LOG_BATCH_BYTES: usize = 24 * 1024;
+const LOG_BATCH_BYTES: usize = 96 * 1024;
 
 /// What a thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,9 @@ pub(crate) struct Worker {
     stamp: RefCell<Stamp>,
     log_batch: RefCell<LogBatch>,
     log_begun: Notify,
+    pub(crate) timers: Timers,
+    /// When the running task got its turn.
+    turn: Cell<Time>,
     base: (Time, Instant),
 }
 
@@ -98,6 +102,7 @@ struct LogBatch {
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let base = (shared.ports.clock.now(), Instant::now());
+        let turn = Cell::new(base.0);
         let seed = shared.seed.rotate_left(17) ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             index,
@@ -112,13 +117,23 @@ impl Worker {
             stamp: RefCell::default(),
             log_batch: RefCell::default(),
             log_begun: Notify::new(),
+            timers: Timers::default(),
+            turn,
             base,
         }
     }
 
-    /// Monotonic time.
+    /// Monotonic time, as of the beginning of this turn: a request asks a dozen times, and no decision needs to tell
+    /// moments of the same turn apart.
     pub(crate) fn now(&self) -> Time {
-        self.shared.ports.clock.now()
+        self.turn.get()
+    }
+
+    /// Reads the clock. Every task does it when it gets its turn, before it asks for the time.
+    pub(crate) fn tick(&self) -> Time {
+        let now = self.shared.ports.clock.now();
+        self.turn.set(now);
+        now
     }
 
     /// The same point on the runtime's clock.
@@ -254,7 +269,7 @@ async fn accept(
 
 /// Waits until the connections are gone; returns how many had to be cut.
 async fn drain(worker: &Worker, until: Time) -> usize {
-    let grace = worker.now().after(DRAIN_GRACE).min(until);
+    let grace = worker.tick().after(DRAIN_GRACE).min(until);
     empty(worker, grace).await;
     worker.closing.notify_waiters();
     empty(worker, until).await;
@@ -276,7 +291,7 @@ async fn tidy(worker: Rc<Worker>) {
     let mut reported = vec![0; worker.shared.edges.len()];
     loop {
         tokio::time::sleep(TIDY_INTERVAL).await;
-        worker.upstreams.tidy(worker.now(), &worker.shared.ports.dial);
+        worker.upstreams.tidy(worker.tick(), &worker.shared.ports.dial);
         for (edge, open) in worker.upstreams.open().into_iter().enumerate() {
             worker.shared.metrics.upstream_connections(worker.index, edge, open - reported[edge]);
             reported[edge] = open;
