@@ -198,6 +198,9 @@ impl<K: Hash + Eq> RateLimiter<K> {
         if request.cost > self.config.effective_burst() {
             return Decision::NeverFits;
         }
+        if request.cost == 0 {
+            return Decision::Admitted;
+        }
         let entry = self.quotas.entry(now, key, Quota::default);
         let before = entry.state.at(now);
         let after = before.plus(request.cost, &self.config);
@@ -225,12 +228,12 @@ impl<K: Hash + Eq> RateLimiter<K> {
         Q: Hash + Eq + ?Sized,
     {
         let now = self.advance(now);
-        let quota =
-            if reservation.shared { Some(self.quotas.overflow_mut()) } else { self.quotas.get_mut(now, key) };
+        let Reservation { due, before, after, cost, shared } = reservation;
+        let quota = if shared { Some(self.quotas.overflow_mut()) } else { self.quotas.get_mut(now, key) };
         match quota {
-            Some(quota) if *quota == reservation.after && now < reservation.due => {
-                *quota = reservation.before;
-                reservation.cost
+            Some(quota) if *quota == after && now < due => {
+                *quota = before;
+                cost
             }
             _ => 0,
         }
@@ -308,9 +311,10 @@ impl Quota {
         // Both fit: a burst of 2^32 periods of 31 days saturates, and a remainder is less than the limit.
         let (whole, part) = match u64::try_from(parts) {
             Ok(parts) => (parts / limit, parts % limit),
-            Err(_) => {
-                (u64::try_from(parts / u128::from(limit)).unwrap_or(u64::MAX), (parts % u128::from(limit)) as u64)
-            }
+            Err(_) => (
+                u64::try_from(parts / u128::from(limit)).unwrap_or(u64::MAX),
+                (parts % u128::from(limit)) as u64,
+            ),
         };
         Quota { used_until: self.used_until + Duration::from_nanos(whole), part: part as u32 }
     }
@@ -335,6 +339,12 @@ impl Quota {
     }
 
     fn converted(self, now: Time, from: &RateLimitConfig, to: &RateLimitConfig) -> Quota {
+        let pace = |config: &RateLimitConfig| {
+            (config.limit_for_period, config.limit_refresh_period, config.effective_burst())
+        };
+        if pace(from) == pace(to) {
+            return self;
+        }
         let ahead = self.used_until.saturating_since(now).as_secs_f64();
         let requests = ahead * f64::from(from.limit_for_period) / from.limit_refresh_period.as_secs_f64();
         let waiting = (requests - f64::from(from.effective_burst())).max(0.0);

@@ -183,7 +183,9 @@ impl<K: Hash + Eq, V> Table<K, V> {
             assert!(listed <= used, "the list does not run in a circle");
         }
         assert_eq!((newer, listed), (self.oldest, used), "the list holds every key and ends at the oldest");
-        for (key, at) in self.slots.iter().zip(0..).filter_map(|(slot, at)| Some((&slot.entry.as_ref()?.0, at))) {
+        for (key, at) in
+            self.slots.iter().zip(0..).filter_map(|(slot, at)| Some((&slot.entry.as_ref()?.0, at)))
+        {
             assert_eq!(self.find(key), Some(at), "every key is found in its slot");
         }
     }
