@@ -30,6 +30,7 @@ pub mod rate_limit;
 pub mod ratio;
 pub mod restart;
 pub mod rng;
+pub mod throttle;
 pub mod time;
 pub mod window;
 
@@ -45,5 +46,6 @@ pub use rate_limit::{RateLimitConfig, RateLimiter};
 pub use ratio::Ratio;
 pub use restart::{Restart, RestartConfig};
 pub use rng::Rng;
+pub use throttle::{Throttle, ThrottleConfig};
 pub use time::Time;
 pub use window::{Sample, Totals, Window};
