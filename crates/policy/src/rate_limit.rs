@@ -222,6 +222,7 @@ impl<K: Hash + Eq> RateLimiter<K> {
 
     /// Gives a place back; answers how many requests others may make in its stead: its whole cost if its time had not come and nobody came
     /// after it, otherwise none.
+    #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub fn cancel<Q>(&mut self, now: Time, key: &Q, reservation: Reservation) -> u32
     where
         K: Borrow<Q>,

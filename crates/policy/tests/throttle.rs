@@ -150,7 +150,7 @@ fn recovery(seed: u64) -> (u64, u64) {
             all = all.or(Some((number - 3_000) / 100));
         }
     }
-    (half.unwrap(), all.unwrap())
+    (half.expect("half are sent again"), all.expect("all are sent again"))
 }
 
 #[test]
