@@ -31,7 +31,7 @@ impl Forgettable for Busy {
     }
 }
 
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 fn registry<K: std::hash::Hash + Eq>(max_keys: u32) -> Keyed<K, Busy> {
     let config = KeyedConfig { max_keys, idle_ttl: IDLE };

@@ -23,7 +23,7 @@ struct Bucket {
 
 impl Bucket {
     fn new(config: &RateLimitConfig) -> Self {
-        let period = config.limit_refresh_period.as_nanos() as i128;
+        let period = config.limit_refresh_period.as_nanos().cast_signed();
         let burst = i128::from(config.effective_burst()) * period;
         let limit = i128::from(config.limit_for_period);
         Bucket { limit, period, burst, tokens: burst, latest: 0, takers: Vec::new() }
@@ -115,7 +115,7 @@ fn behaves_like_a_naive_bucket() {
                         places.push((key, step, reservation));
                     }
                     Decision::Rejected { retry_after, shared } => {
-                        assert_eq!((retry_after.as_nanos() as i128, shared), (wait, false), "{place}");
+                        assert_eq!((retry_after.as_nanos().cast_signed(), shared), (wait, false), "{place}");
                         assert!(!in_time || wait as u128 > config.timeout_duration.as_nanos(), "{place}");
                     }
                     Decision::NeverFits => panic!("{place}: a burst fits"),
@@ -125,7 +125,9 @@ fn behaves_like_a_naive_bucket() {
             assert_eq!(limiter.remaining(time, &key), whole, "{place}");
             limiter.check_invariants();
         }
-        buckets.values().for_each(|bucket| obeys_the_limit(bucket, seed));
+        for bucket in buckets.values() {
+            obeys_the_limit(bucket, seed);
+        }
     }
 }
 
