@@ -1,15 +1,17 @@
 //! Another answer in place of a failed one: when, and how many at once.
 //!
-//! **Problem.** When a service fails, its route may have another to ask, or a stored answer to give. Doing so for the wrong failures hides the
-//! caller's own mistakes and, worse, tells somebody whose order may have been executed something soothing. And a fallback that is only ever needed
-//! in an outage meets the whole traffic at once.
+//! **Problem.** When a service fails, its route may have another to ask, or a stored answer to give. Doing so
+//! for the wrong failures hides the caller's own mistakes and, worse, tells somebody whose order may have
+//! been executed something soothing. And a fallback that is only ever needed in an outage meets the whole
+//! traffic at once.
 //!
-//! **Model.** Each failure has one [`FailureClass`]. Four of them may be configured to lead to a fallback; a caller's error, a caller who has left, and an unknown
-//! outcome cannot be: there is no word for them in [`Trigger`]. A call to the fallback service takes one of `max_concurrent_calls` places and
-//! gives it back, so that the second service is not taken down by the first one's outage.
+//! **Model.** Each failure has one [`FailureClass`]. Four of them may be configured to lead to a fallback; a
+//! caller's error, a caller who has left, and an unknown outcome cannot be: there is no word for them in
+//! [`Trigger`]. A call to the fallback service takes one of `max_concurrent_calls` places and gives it back,
+//! so that the second service is not taken down by the first one's outage.
 //!
-//! **Rejected:** charging fallbacks to the budget of retries: that is a share of what succeeds, and a fallback is for when nothing does. A predicate over
-//! answers: it cannot be checked on paper, nor printed.
+//! **Rejected:** charging fallbacks to the budget of retries: that is a share of what succeeds, and a
+//! fallback is for when nothing does. A predicate over answers: it cannot be checked on paper, nor printed.
 //!
 //! Worked number: 100 places and a fallback that answers in 50 ms carry 2000 requests per second.
 
@@ -54,7 +56,8 @@ impl FailureClass {
         }
     }
 
-    /// The class of an answer; `None` for one that is no failure, and for a 5xx that speaks of the request (501, 505).
+    /// The class of an answer; `None` for one that is no failure, and for a 5xx that speaks of the request
+    /// (501, 505).
     pub fn of_status(status: u16) -> Option<Self> {
         match status {
             400..=499 => Some(Self::CallerError),
@@ -141,7 +144,8 @@ impl FallbackConfig {
     }
 }
 
-/// A place among the calls to the fallback. To be given back with [`Fallback::on_end`], whatever becomes of the call.
+/// A place among the calls to the fallback. To be given back with [`Fallback::on_end`], whatever becomes of
+/// the call.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a place that is not given back is lost"]
 pub struct Permit(());

@@ -1,10 +1,12 @@
 //! One key, one execution: what a request is told whose idempotency key was seen before.
 //!
-//! **Problem.** A client that heard nothing sends its order again. Both were received; it must be executed once, and the second be told what became of
-//! the first. The difficult answer is neither yes nor no: sent, and nobody knows what happened.
+//! **Problem.** A client that heard nothing sends its order again. Both were received; it must be executed
+//! once, and the second be told what became of the first. The difficult answer is neither yes nor no: sent,
+//! and nobody knows what happened.
 //!
-//! **Model**, per key. *New* → **in flight** (a token, a fingerprint of the request, a deadline) → **done** (the stored answer is replayed), or
-//! **unknown** (sent, not answered; or whoever executed it is gone). A proof that nothing was executed makes the key new again.
+//! **Model**, per key. *New* → **in flight** (a token, a fingerprint of the request, a deadline) → **done**
+//! (the stored answer is replayed), or **unknown** (sent, not answered; or whoever executed it is gone). A
+//! proof that nothing was executed makes the key new again.
 //!
 //! | a request with the key | same fingerprint | another one |
 //! |---|---|---|
@@ -13,23 +15,28 @@
 //! | done | [`Arrival::Replay`], marked as replayed; [`Arrival::NotReplayable`] if the answer was too large to keep | `Mismatch` |
 //! | unknown | [`Arrival::Resend`] if the backend honours keys, otherwise [`Arrival::OutcomeUnknown`]: 409 | `Mismatch` |
 //!
-//! A **token** names one execution, so that a completion which comes late, after the request was sent again, changes nothing. While nobody has sent it
-//! again, a late answer is still the truth, and turns unknown into done. An execution whose deadline has passed is unknown, whether or not anybody noticed: that is what a
-//! crash in flight looks like from outside. `recovered` says the same of what a store reads at its start. And a proof that the *second* sending was not executed says nothing
-//! about the first.
+//! A **token** names one execution, so that a completion which comes late, after the request was sent again,
+//! changes nothing. While nobody has sent it again, a late answer is still the truth, and turns unknown into
+//! done. An execution whose deadline has passed is unknown, whether or not anybody noticed: that is what a
+//! crash in flight looks like from outside. `recovered` says the same of what a store reads at its start. And
+//! a proof that the *second* sending was not executed says nothing about the first.
 //!
-//! What is stored: 2xx, 3xx and 4xx, except 409, 425 and 429 (nothing was executed: the key is new again) and 408. What a 408 or a 5xx
-//! has executed nobody knows, so it is *unknown*; for a backend that honours keys that means: sent again. For clients made
-//! for Stripe, which expect a failure to be replayed, 5xx are stored as well.
-//! An answer of ours that was never sent is [`Completion::NotExecuted`].
+//! What is stored: 2xx, 3xx and 4xx, except 409, 425 and 429 (nothing was executed: the key is new again) and
+//! 408. What a 408 or a 5xx has executed nobody knows, so it is *unknown*; for a backend that honours keys
+//! that means: sent again. For clients made for Stripe, which expect a failure to be replayed, 5xx are stored
+//! as well. An answer of ours that was never sent is [`Completion::NotExecuted`].
 //!
-//! **Rejected:** letting a second request through when the first has taken long (two executions); forgetting the oldest key when there are too many (the same, by
-//! flooding): a full map refuses new keys instead, and the rate limit that stands before it keeps one caller from filling it. Keys from the client as they are: the shell scopes them by caller, method and
-//! route, and a fingerprint is a cryptographic digest of method, target, content type and body.
+//! **Rejected:** letting a second request through when the first has taken long (two executions); forgetting
+//! the oldest key when there are too many (the same, by flooding): a full map refuses new keys instead, and
+//! the rate limit that stands before it keeps one caller from filling it. Keys from the client as they are:
+//! the shell scopes them by caller, method and route, and a fingerprint is a cryptographic digest of method,
+//! target, content type and body.
 //!
-//! Worked number: retained for 24 h at 10 keyed requests per second, a million entries of about 100 bytes.
+//! Worked number: retained for 24 h at 10 keyed requests per second are 864 000 entries, of at most 200 bytes
+//! each plus the text of the key.
 //!
-//! After the IETF draft "The Idempotency-Key HTTP Header Field" (httpapi, 2025) and the behaviour of Stripe's interface.
+//! After the IETF draft "The Idempotency-Key HTTP Header Field" (httpapi, 2025) and the behaviour of Stripe's
+//! interface.
 
 use std::time::Duration;
 
@@ -132,7 +139,8 @@ pub struct Entry {
     pub fingerprint: Fingerprint,
     /// The latest execution.
     pub token: Token,
-    /// An earlier execution under this key has an unknown outcome, so that no proof about the latest makes the key new.
+    /// An earlier execution under this key has an unknown outcome, so that no proof about the latest makes
+    /// the key new.
     pub sent_before: bool,
     /// What became of the latest.
     pub state: State,
@@ -170,7 +178,8 @@ pub enum Arrival {
         /// From when on its outcome counts as unknown.
         deadline: Time,
     },
-    /// Execute it again, under the same key: its outcome is unknown, and the backend honours keys. The entry must be durable before.
+    /// Execute it again, under the same key: its outcome is unknown, and the backend honours keys. The entry
+    /// must be durable before.
     Resend {
         /// To be named in the completion.
         token: Token,
@@ -220,7 +229,8 @@ pub enum Completion {
 }
 
 impl Entry {
-    /// What a request with this key is told, and what is remembered from then on. `token` is used if it is executed.
+    /// What a request with this key is told, and what is remembered from then on. `token` is used if it is
+    /// executed.
     pub fn on_arrival(
         config: &IdempotencyConfig,
         entry: Option<Entry>,
@@ -253,8 +263,8 @@ impl Entry {
         (entry, arrival)
     }
 
-    /// What is remembered after an execution ended: `None` for a key that is new again. A completion of another execution than the latest, or of one that is done,
-    /// changes nothing.
+    /// What is remembered after an execution ended: `None` for a key that is new again. A completion of
+    /// another execution than the latest, or of one that is done, changes nothing.
     #[must_use]
     pub fn on_completion(
         self,

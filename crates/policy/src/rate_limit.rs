@@ -1,31 +1,38 @@
 //! So many requests per period, for each key.
 //!
-//! **Problem.** One client must not use up what is there for all; and who is told to slow down must be told until when. Counting per calendar
-//! second lets twice the limit through at its turn; limiters whose waiters sleep and then ask again serve whoever wakes first.
+//! **Problem.** One client must not use up what is there for all; and who is told to slow down must be told
+//! until when. Counting per calendar second lets twice the limit through at its turn; limiters whose waiters
+//! sleep and then ask again serve whoever wakes first.
 //!
-//! **Model.** The generic cell rate algorithm (ITU-T I.371): per key one moment, the *theoretical arrival time*, up to which what was admitted
-//! has used the limit up. A request of `cost` moves it on by `cost` times the interval between two requests; it may go when
-//! that does not lead further than `burst` intervals into the future. A request that may not go yet, but could within
-//! `timeout_duration` and its own deadline, **reserves**: the time moves on at once, the answer says when to go, and whoever
-//! comes later gets a later time. Waiters are therefore served in the order they came, without a queue, and
-//! nobody has to be woken (tower#454, tower#794). The intervals are exact: 3 per second means 3, not one per 333 ms, because the part of
-//! a nanosecond that is left over is carried along.
+//! **Model.** The generic cell rate algorithm (ITU-T I.371): per key one moment, the *theoretical arrival
+//! time*, up to which what was admitted has used the limit up. A request of `cost` moves it on by `cost`
+//! times the interval between two requests; it may go when that does not lead further than `burst` intervals
+//! into the future. A request that may not go yet, but could within `timeout_duration` and its own deadline,
+//! **reserves**: the time moves on at once, the answer says when to go, and whoever comes later gets a later
+//! time. Waiters are therefore served in the order they came, without a queue, and nobody has to be woken
+//! (tower#454, tower#794). The intervals are exact: 3 per second means 3, not one per 333 ms, because the
+//! part of a nanosecond that is left over is carried along.
 //!
-//! **Giving back.** A reservation cancelled before its time gives back its whole cost, if nobody reserved or used anything after it. Otherwise it gives back
-//! nothing: those after it have been told their times, and a place in the middle of a line that may not move is lost. (The last ones in line
-//! can leave one after the other, last first, and each gives its place back.)
+//! **Giving back.** A reservation cancelled before its time gives back its whole cost, if nobody reserved or
+//! used anything after it. Otherwise it gives back nothing: those after it have been told their times, and a
+//! place in the middle of a line that may not move is lost. (The last ones in line can leave one after the
+//! other, last first, and each gives its place back.)
 //!
-//! **Other limits, same keys.** `reconfigure` keeps what each key has used, counted in requests; at most a whole new burst counts as used,
-//! and places already given out stay on top. Nobody gets a fresh quota from a reload, and a higher limit helps at once.
+//! **Other limits, same keys.** `reconfigure` keeps what each key has used, counted in requests; at most a
+//! whole new burst counts as used, and places already given out stay on top. Nobody gets a fresh quota from a
+//! reload, and a higher limit helps at once.
 //!
-//! **Keys** are bounded by [`Keyed`]: a quota is forgotten when it has refilled, so forgetting gives nobody anything. No quota is idle
-//! before it has refilled, either: the keys' `idle_ttl` is prolonged to that where it is shorter.
+//! **Keys** are bounded by [`Keyed`]: a quota is forgotten when it has refilled, so forgetting gives nobody
+//! anything. No quota is idle before it has refilled, either: the keys' `idle_ttl` is prolonged to that where
+//! it is shorter.
 //!
-//! **Rejected:** a token bucket refilled by a timer (work without traffic, and steps); a queue of waiters per key (memory that strangers fill);
-//! sleep-then-recompute (starves, and costs a wake-up per waiter per refill).
+//! **Rejected:** a token bucket refilled by a timer (work without traffic, and steps); a queue of waiters per
+//! key (memory that strangers fill); sleep-then-recompute (starves, and costs a wake-up per waiter per
+//! refill).
 //!
-//! Worked number, with the defaults (100 per second, burst 100): a client that sends 150 at once gets 100 answers, and 50 times "try again
-//! in 10 ms"; with a `timeout_duration` of 1 s these 50 are sent at 10 ms, 20 ms ... 500 ms instead.
+//! Worked number, with the defaults (100 per second, burst 100): a client that sends 150 at once gets 100
+//! answers, and 50 times "try again in 10 ms"; with a `timeout_duration` of 1 s these 50 are sent at 10 ms,
+//! 20 ms ... 500 ms instead.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -220,8 +227,8 @@ impl<K: Hash + Eq> RateLimiter<K> {
         Decision::Wait(Reservation { due: now + wait, before, after, cost, shared })
     }
 
-    /// Gives a place back; answers how many requests others may make in its stead: its whole cost if its time had not come and nobody came
-    /// after it, otherwise none.
+    /// Gives a place back; answers how many requests others may make in its stead: its whole cost if its time
+    /// had not come and nobody came after it, otherwise none.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub fn cancel<Q>(&mut self, now: Time, key: &Q, reservation: Reservation) -> u32
     where
@@ -251,8 +258,8 @@ impl<K: Hash + Eq> RateLimiter<K> {
         quota.at(now).remaining(now, &self.config)
     }
 
-    /// Another limit. What each key has used stays used, in requests, up to a whole new burst; places given out stay on top of it, at their times.
-    /// Takes as long as there are keys.
+    /// Another limit. What each key has used stays used, in requests, up to a whole new burst; places given
+    /// out stay on top of it, at their times. Takes as long as there are keys.
     pub fn reconfigure(&mut self, now: Time, config: RateLimitConfig) {
         let now = self.advance(now);
         for quota in self.quotas.states_mut() {

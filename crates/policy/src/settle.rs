@@ -1,20 +1,25 @@
 //! Several calls, one answer: when enough of them have come back.
 //!
-//! **Problem.** A page made of six services must not be as unavailable as all six together. Some parts are necessary, others only nice to have; of three copies, two are
-//! enough. Waiting for all gives the slowest one's latency and the weakest one's availability.
+//! **Problem.** A page made of six services must not be as unavailable as all six together. Some parts are
+//! necessary, others only nice to have; of three copies, two are enough. Waiting for all gives the slowest
+//! one's latency and the weakest one's availability.
 //!
-//! **Model.** Each *leg* is required or optional, and ends as [`Settled`]. The whole is decided **as soon as it is certain**:
+//! **Model.** Each *leg* is required or optional, and ends as [`Settled`]. The whole is decided **as soon as
+//! it is certain**:
 //! - *failed*, when a required leg has not succeeded, or when `min_success` can no longer be reached;
-//! - *complete*, when all required legs and at least `min_success` in all have succeeded. Without `min_success` nobody says how many are enough, so it waits for every leg
-//!   as long as `settle_within` lasts;
+//! - *complete*, when all required legs and at least `min_success` in all have succeeded. Without
+//!   `min_success` nobody says how many are enough, so it waits for every leg as long as `settle_within`
+//!   lasts;
 //! - at `settle_within` with what there is.
 //!
-//! With the decision every leg that was still under way is settled as well: `TimedOut` if the time was up, `Skipped` otherwise, and is to be cancelled. What comes later is not heard.
+//! With the decision every leg that was still under way is settled as well: `TimedOut` if the time was up,
+//! `Skipped` otherwise, and is to be cancelled. What comes later is not heard.
 //!
-//! **Rejected:** cancelling optional legs as soon as the required ones are there (nobody would ever see the optional part); a grace period per leg (a
-//! second timer says nothing that `settle_within` does not).
+//! **Rejected:** cancelling optional legs as soon as the required ones are there (nobody would ever see the
+//! optional part); a grace period per leg (a second timer says nothing that `settle_within` does not).
 //!
-//! Worked number: three copies at 99 % each and a quorum of two answer 99.97 % of the time, with the second fastest one's latency.
+//! Worked number: three copies at 99 % each and a quorum of two answer 99.97 % of the time, with the second
+//! fastest one's latency.
 
 use std::time::Duration;
 
@@ -38,7 +43,8 @@ pub enum Need {
 pub struct SettleConfig {
     /// One entry per leg; 1 to [`LEGS_MAX`].
     pub legs: Vec<Need>,
-    /// Legs that must succeed in all, the required ones included. When it is given, the rest is cancelled as soon as it is reached.
+    /// Legs that must succeed in all, the required ones included. When it is given, the rest is cancelled as
+    /// soon as it is reached.
     pub min_success: Option<u32>,
     /// How long to wait for legs, from the beginning.
     pub settle_within: Duration,
@@ -157,8 +163,9 @@ impl Settle {
         }
     }
 
-    /// A leg has ended: succeeded, failed, timed out by itself, or not been begun at all. Answers the decision if this made it. What comes twice, after the decision, or for a
-    /// leg that does not exist is not heard.
+    /// A leg has ended: succeeded, failed, timed out by itself, or not been begun at all. Answers the
+    /// decision if this made it. What comes twice, after the decision, or for a leg that does not exist is
+    /// not heard.
     pub fn on_settled(&mut self, now: Time, leg: usize, settled: Settled) -> Option<Decision> {
         // The time may have been up before this came.
         if self.verdict.is_some() || now >= self.due {

@@ -1,28 +1,34 @@
 //! A stored answer: fresh, stale but good enough, or no longer to be shown; and who fetches the next one.
 //!
-//! **Problem.** Yesterday's list of events is better than an error page, if it is marked, if it is not from last week, and if showing it does not mean that a thousand
-//! requests ask the sick backend for a new one. Caches that serve stale answers and revalidate for each of them hammer
-//! what they were to protect (nginx#1000).
+//! **Problem.** Yesterday's list of events is better than an error page, if it is marked, if it is not from
+//! last week, and if showing it does not mean that a thousand requests ask the sick backend for a new one.
+//! Caches that serve stale answers and revalidate for each of them hammer what they were to protect
+//! (nginx#1000).
 //!
-//! **Model**, one stored answer, in the words of RFC 9111 and RFC 5861. Its *age* counts from the moment its fetch was begun, plus what the origin's `Age` said. It is
-//! *fresh* below `ttl`. From there, both counted from the end of `ttl`:
+//! **Model**, one stored answer, in the words of RFC 9111 and RFC 5861. Its *age* counts from the moment its
+//! fetch was begun, plus what the origin's `Age` said. It is *fresh* below `ttl`. From there, both counted
+//! from the end of `ttl`:
 //! - within `stale_while_revalidate` it is served at once, and **one** request refreshes it in the background;
-//! - within `stale_if_error` it is served when fetching fails, and, for `retry_interval` after a failure, without trying again;
-//!   `stale_on_rejected` extends this to requests that we ourselves did not send (circuit open, limit).
+//! - within `stale_if_error` it is served when fetching fails, and, for `retry_interval` after a failure,
+//!   without trying again; `stale_on_rejected` extends this to requests that we ourselves did not send
+//!   (circuit open, limit).
 //!
-//! **One flight.** Whoever must fetch takes off; the others wait for the landing, up to `max_waiters`. At its end, whatever it is, *all* waiters are to
-//! be woken and ask again (not one: tower#794). A flight that does not return within `flight_timeout` no longer stands for anything: the next request takes off
-//! anew. Flights are numbered, and an answer is stored only if no younger flight's is there already; an answer late by a timeout is welcome as long as it is
-//! the newest. After `invalidate` (somebody wrote), answers of flights that took off before are not stored.
+//! **One flight.** Whoever must fetch takes off; the others wait for the landing, up to `max_waiters`. At its
+//! end, whatever it is, *all* waiters are to be woken and ask again (not one: tower#794). A flight that does
+//! not return within `flight_timeout` no longer stands for anything: the next request takes off anew. Flights
+//! are numbered, and an answer is stored only if no younger flight's is there already; an answer late by a
+//! timeout is welcome as long as it is the newest. After `invalidate` (somebody wrote), answers of flights
+//! that took off before are not stored.
 //!
-//! An answer that may not be stored would make waiters queue up one behind the other for nothing. After one, requests **pass** without
-//! waiting for each other, for `retry_interval`.
+//! An answer that may not be stored would make waiters queue up one behind the other for nothing. After one,
+//! requests **pass** without waiting for each other, for `retry_interval`.
 //!
-//! **Rejected:** locking the entry while it is fetched (one hung flight holds everybody for ever); a stale answer to a caller's error (404 is an answer); storing
-//! failures.
+//! **Rejected:** locking the entry while it is fetched (one hung flight holds everybody for ever); a stale
+//! answer to a caller's error (404 is an answer); storing failures.
 //!
-//! Worked number, with `ttl` 2 s, `stale_if_error` 10 min: 400 requests per second read through it. Healthy, the backend sees one request per 2 s; down, one per 5 s, and its
-//! readers see nothing but a growing `Age` for ten minutes.
+//! Worked number, with `ttl` 2 s, `stale_if_error` 10 min: 400 requests per second read through it. Healthy,
+//! the backend sees one request per 2 s; down, one per 5 s, and its readers see nothing but a growing `Age`
+//! for ten minutes.
 
 use std::time::Duration;
 
@@ -64,7 +70,8 @@ pub struct StaleConfig {
     pub stale_on_rejected: bool,
     /// When a flight counts as lost.
     pub flight_timeout: Duration,
-    /// How long to leave a backend alone after a failed refresh, and not to coalesce after an answer that may not be stored.
+    /// How long to leave a backend alone after a failed refresh, and not to coalesce after an answer that may
+    /// not be stored.
     pub retry_interval: Duration,
     /// Requests that wait for one flight, at most.
     pub max_waiters: u32,
@@ -212,7 +219,8 @@ impl Cached {
         Answer::Wait { flight: flight.number, until: flight.due }
     }
 
-    /// A flight has brought an answer that may be stored; `age` is what its `Age` said, `lifetime` what it said of itself (otherwise the configuration's).
+    /// A flight has brought an answer that may be stored; `age` is what its `Age` said, `lifetime` what it
+    /// said of itself (otherwise the configuration's).
     pub fn on_answer(&mut self, now: Time, flight: Flight, age: Duration, lifetime: Lifetime) -> Landing {
         let now = self.advance(now);
         let newest = self.stored.is_none_or(|stored| stored.flight < flight.number);
@@ -249,7 +257,8 @@ impl Cached {
         class: FailureClass,
     ) -> Landing {
         let now = self.advance(now);
-        // Of a flight that was given up for lost, nothing new is learned: it has been counted as failed by its time limit.
+        // Of a flight that was given up for lost, nothing new is learned: it has been counted as failed by
+        // its time limit.
         if class.trigger().is_some() && self.flight == Some(flight) {
             self.quiet_until = now + config.retry_interval;
         }
@@ -283,7 +292,8 @@ impl Cached {
         Some(stored.age(now)).filter(|age| *age < limit)
     }
 
-    /// Somebody wrote: what is stored, and what is under way, is out of date. Answers how many wait and are to ask again.
+    /// Somebody wrote: what is stored, and what is under way, is out of date. Answers how many wait and are
+    /// to ask again.
     pub fn invalidate(&mut self, now: Time) -> u32 {
         self.advance(now);
         self.stored = None;
@@ -292,7 +302,8 @@ impl Cached {
         std::mem::take(&mut self.waiters)
     }
 
-    /// When the flight under way counts as lost. Those who wait for it know that moment; nothing else needs a timer.
+    /// When the flight under way counts as lost. Those who wait for it know that moment; nothing else needs a
+    /// timer.
     pub fn next_deadline(&self) -> Option<Time> {
         self.flight.map(|flight| flight.due)
     }

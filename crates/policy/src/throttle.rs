@@ -1,27 +1,32 @@
 //! The client's own brake: calls that would be refused anyway are not sent.
 //!
-//! **Problem.** Refusing costs an overloaded backend work as well, and a backend that does nothing but refuse is down. The caller knows from
-//! its answers that this is so, and can stop asking.
+//! **Problem.** Refusing costs an overloaded backend work as well, and a backend that does nothing but refuse
+//! is down. The caller knows from its answers that this is so, and can stop asking.
 //!
-//! **Model.** "Handling Overload" in the SRE book (Google, 2016): over a window, count `requests` and those the backend `accepted`. As long as
-//! it accepts at least one in `k`, everything is sent; beyond that a request is rejected here with the probability
-//! `max(0, (requests - k * accepted) / (requests + 1))`. What was rejected here counts as a request and never as accepted, so the brake holds
-//! itself; what still passes tells when the backend is back. The probability never exceeds `max_rejection_probability`, or
-//! nothing would pass, and nothing would ever be learned again.
+//! **Model.** "Handling Overload" in the SRE book (Google, 2016): over a window, count `requests` and those
+//! the backend `accepted`. As long as it accepts at least one in `k`, everything is sent; beyond that a
+//! request is rejected here with the probability `max(0, (requests - k * accepted) / (requests + 1))`. What
+//! was rejected here counts as a request and never as accepted, so the brake holds itself; what still passes
+//! tells when the backend is back. The probability never exceeds `max_rejection_probability`, or nothing
+//! would pass, and nothing would ever be learned again.
 //!
-//! A request counts **when its outcome is known**. Counting it when it is sent makes a hundred requests in their first
-//! round trip look like a hundred refused ones. A call that its caller gave up counts for nothing: impatient callers must not turn the brake.
+//! A request counts **when its outcome is known**. Counting it when it is sent makes a hundred requests in
+//! their first round trip look like a hundred refused ones. A call that its caller gave up counts for
+//! nothing: impatient callers must not turn the brake.
 //!
-//! **The least important first.** Requests come in up to [`RANKS`] ranks, counted apart. What must be shed in all is taken from the least important rank as far
-//! as it goes (each up to the highest probability), and only the rest from the next one. The sum is that of the formula; the checkout stays whole while
-//! there are recommendations to drop.
+//! **The least important first.** Requests come in up to [`RANKS`] ranks, counted apart. What must be shed in
+//! all is taken from the least important rank as far as it goes (each up to the highest probability), and
+//! only the rest from the next one. The sum is that of the formula; the checkout stays whole while there are
+//! recommendations to drop.
 //!
-//! **Rejected:** a moving average (a burst hides an outage); one probability for all ranks; a brake below `minimum_rps`, where
-//! three unlucky calls are half of all there are.
+//! **Rejected:** a moving average (a burst hides an outage); one probability for all ranks; a brake below
+//! `minimum_rps`, where three unlucky calls are half of all there are.
 //!
-//! Worked number, with the defaults (k = 2, 30 s): at 100 requests per second, a backend that refuses everything has the brake at `3000 / 3001`, cut
-//! to 0.9, so that 10 per second reach it. Healthy again, it accepts these; but the window still holds what was rejected, and it takes 40 s until half
-//! of the requests are sent and 53 s until all are. That is the price of the formula, in proportion to the window: with one of 10 s, a third of it.
+//! Worked number, with the defaults (k = 2, 30 s): at 100 requests per second, a backend that refuses
+//! everything has the brake at `3000 / 3001`, cut to 0.9, so that 10 per second reach it. Healthy again, it
+//! accepts these; but the window still holds what was rejected, and it takes 40 s until half of the requests
+//! are sent and 53 s until all are. That is the price of the formula, in proportion to the window: with one
+//! of 10 s, a third of it.
 
 use std::time::Duration;
 
@@ -88,7 +93,8 @@ pub enum Outcome {
 pub struct Throttled {
     /// How probable the rejection was.
     pub probability: Ratio,
-    /// When to try again: about when the next slice leaves the window, spread so that the rejected do not come back together.
+    /// When to try again: about when the next slice leaves the window, spread so that the rejected do not
+    /// come back together.
     pub retry_after: Duration,
 }
 
@@ -116,7 +122,8 @@ impl Throttle {
         Throttle { config, ranks }
     }
 
-    /// Whether a request of this rank (0 is the most important; beyond the last counts as the last) may be sent. If so, its outcome is to be told.
+    /// Whether a request of this rank (0 is the most important; beyond the last counts as the last) may be
+    /// sent. If so, its outcome is to be told.
     pub fn admit(&mut self, now: Time, rng: &mut Rng, rank: usize) -> Result<(), Throttled> {
         let rank = rank.min(RANKS - 1);
         let probability = self.probabilities(now)[rank];

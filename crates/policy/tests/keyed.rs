@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use seaworthy_policy::breaker::Outcome;
 use seaworthy_policy::keyed::{EVICTION_LOOKS, IDLE_PER_TIMER_MAX};
-use seaworthy_policy::{Forgettable, Keyed, KeyedConfig, Rng, Time};
+use seaworthy_policy::{Breaker, BreakerConfig, Forgettable, Keyed, KeyedConfig, Rng, Time};
 
 /// Used up until a moment; from then on it is as good as new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +77,8 @@ fn flooding_with_names_does_not_buy_a_fresh_quota() {
     let mut registry = registry(8);
     assert_eq!(take(&mut registry, 0, "spent", 30_000), (1, false));
     for number in 0..10_000 {
-        // The names are used and at once as good as new, so they make room for each other, and never that of a busy one.
+        // The names are used and at once as good as new, so they make room for each other, and never that of
+        // a busy one.
         let (uses, shared) = take(&mut registry, 1, &format!("name {number}"), 1);
         assert_eq!((uses, shared), (1, false));
     }
@@ -99,7 +101,8 @@ fn when_all_are_busy_newcomers_share_one_state() {
 
 #[test]
 fn a_few_busy_states_do_not_stand_before_the_others() {
-    // The least recently used ones are busy, many more than are looked at for one newcomer; behind them lie free ones.
+    // The least recently used ones are busy, many more than are looked at for one newcomer; behind them lie
+    // free ones.
     let mut registry = registry(64);
     for number in 0..48 {
         take(&mut registry, 0, &format!("busy {number}"), 30_000);
@@ -119,6 +122,36 @@ fn idle_keys_make_room_first() {
     assert_eq!(take(&mut registry, 59_999, "new", 1_000_000), (1, true));
     assert_eq!(take(&mut registry, 60_000, "new", 1_000_000), (1, false), "the old one is idle now");
     assert_eq!(take(&mut registry, 60_001, "young", 1_000_000), (2, false));
+}
+
+#[test]
+fn longest_unused_not_longest_known() {
+    let mut registry = registry(2);
+    take(&mut registry, 0, "known", 1_000_000);
+    take(&mut registry, 1, "unused", 1_000_000);
+    take(&mut registry, 59_000, "known", 1_000_000);
+    assert_eq!(take(&mut registry, 60_001, "new", 1_000_000), (1, false), "in place of the unused one");
+    assert_eq!(take(&mut registry, 60_002, "known", 1_000_000), (3, false));
+}
+
+#[test]
+fn a_circuit_is_forgettable_when_closed_and_nothing_is_counted() {
+    let mut rng = Rng::seeded(1);
+    let mut breaker = Breaker::new(BreakerConfig::default(), at(0));
+    let mut call = |now: u64, breaker: &mut Breaker, failed: bool| {
+        let permit = breaker.admit(at(now), &mut rng).unwrap();
+        let elapsed = Duration::from_millis(1);
+        let outcome = if failed { Outcome::Failure { elapsed } } else { Outcome::Success { elapsed } };
+        breaker.complete(at(now), &mut rng, permit, outcome);
+    };
+    assert!(breaker.is_forgettable(at(0)));
+    call(1, &mut breaker, false);
+    assert!(!breaker.is_forgettable(at(9_999)) && breaker.is_forgettable(at(10_000)), "with its window");
+    (0..20).for_each(|number| call(20_000 + number, &mut breaker, number % 2 == 1));
+    assert!(
+        !breaker.is_forgettable(at(20_019)) && !breaker.is_forgettable(at(40_000)),
+        "open, then half-open"
+    );
 }
 
 #[test]

@@ -119,7 +119,8 @@ fn cost_is_counted_and_what_never_fits_is_said_at_once() {
 
 #[test]
 fn waiters_are_served_in_order_tower_454_794() {
-    // Every waiter knows its time from the start, so none depends on being woken, and none is overtaken by whoever asks at that moment.
+    // Every waiter knows its time from the start, so none depends on being woken, and none is overtaken by
+    // whoever asks at that moment.
     let mut limiter = limiter(tens(1_000));
     (0..3).for_each(|_| assert_eq!(ask(&mut limiter, 0, DEFAULT), Decision::Admitted));
     let line: Vec<Reservation> = (1..=10).map(|place| reserve(&mut limiter, 0, 1, place * 100)).collect();

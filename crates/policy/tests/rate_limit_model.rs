@@ -9,8 +9,8 @@ use governor::clock::{Clock, FakeRelativeClock};
 use seaworthy_policy::rate_limit::{Decision, Request, Reservation};
 use seaworthy_policy::{Deadline, KeyedConfig, RateLimitConfig, RateLimiter, Rng, Time};
 
-/// A bucket that fills as time goes by, in whole numbers: a nanosecond brings `limit`, a request takes `period` times its cost. It may
-/// be in debt, and then whoever comes waits until it would not be.
+/// A bucket that fills as time goes by, in whole numbers: a nanosecond brings `limit`, a request takes
+/// `period` times its cost. It may be in debt, and then whoever comes waits until it would not be.
 struct Bucket {
     limit: i128,
     period: i128,
@@ -131,7 +131,8 @@ fn behaves_like_a_naive_bucket() {
     }
 }
 
-/// What the limit means, whatever the arithmetic: from any moment to any other, no more than a burst and what the time between them allows.
+/// What the limit means, whatever the arithmetic: from any moment to any other, no more than a burst and what
+/// the time between them allows.
 fn obeys_the_limit(bucket: &Bucket, seed: u64) {
     for (first, (_, _, from)) in bucket.takers.iter().enumerate() {
         let mut cost = 0;

@@ -105,7 +105,8 @@ fn age_counts_from_the_take_off_and_from_the_origin() {
 
 #[test]
 fn one_refresh_per_interval_nginx_1000() {
-    // Down for a minute, a hundred requests per second: everybody gets the stale answer, and the backend one request per 5 s.
+    // Down for a minute, a hundred requests per second: everybody gets the stale answer, and the backend one
+    // request per 5 s.
     let mut cached = filled();
     let mut attempts = Vec::new();
     for now in (2_000..62_000).step_by(10) {
@@ -211,6 +212,9 @@ fn a_refresh_that_its_caller_gave_up_is_no_failure() {
     cached.on_cancelled(at(2_100), first);
     let expected = Answer::Stale { age: ms(2_100), refresh: Some(flight(3, 2_100)) };
     assert_eq!(cached.on_request(&config(), at(2_100)), expected);
+    cached.on_failed(&config(), at(2_200), flight(3, 2_100), FailureClass::CallerCancelled);
+    let expected = Answer::Stale { age: ms(2_200), refresh: Some(flight(4, 2_200)) };
+    assert_eq!(cached.on_request(&config(), at(2_200)), expected, "in whatever words");
 }
 
 /// Everything kept: flights with their ends, and answers in the order of their flights.

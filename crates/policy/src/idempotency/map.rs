@@ -1,6 +1,7 @@
 //! Keys in memory, for those who need no store that outlives them.
 //!
-//! Bounded by refusing: a key that is remembered is never given up for a new one, because giving it up would mean executing it twice.
+//! Bounded by refusing: a key that is remembered is never given up for a new one, because giving it up would
+//! mean executing it twice.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -34,6 +35,9 @@ pub struct KeyMap<K> {
 }
 
 impl<K: Hash + Eq> KeyMap<K> {
+    /// Bytes that one key takes at most; what the key itself refers to is extra.
+    pub const BYTES_PER_KEY: usize = Table::<K, Entry>::BYTES_PER_KEY;
+
     /// An empty map for up to `max_keys` keys (at least one). The generator is for the keys' hashes.
     pub fn new(config: IdempotencyConfig, max_keys: u32, rng: &mut Rng) -> Self {
         KeyMap {
@@ -125,8 +129,9 @@ impl<K: Hash + Eq> KeyMap<K> {
         }
     }
 
-    /// Time goes on, and the oldest are forgotten when they are over. The order is that of their last change; one that has gone from in flight to
-    /// unknown by itself may hold up others, for as long as a lease at most.
+    /// Time goes on, and the oldest are forgotten when they are over. The order is that of their last change;
+    /// one that has gone from in flight to unknown by itself may hold up others, for as long as a lease at
+    /// most.
     fn advance(&mut self, now: Time) -> Time {
         self.latest = self.latest.max(now);
         for _ in 0..FORGOTTEN_PER_CALL_MAX {

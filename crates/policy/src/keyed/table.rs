@@ -1,14 +1,15 @@
 //! Keys, their values, and the order in which they were last used; every operation in constant time.
 //!
-//! Slots lie in one vector. Two sets of links run through them: chains of keys whose hashes share a bucket, and one list from the
-//! newest use to the oldest. A key is stored once. What iterates here follows those links or the slots' order, never
-//! the buckets', so nothing depends on the hash.
+//! Slots lie in one vector. Two sets of links run through them: chains of keys whose hashes share a bucket,
+//! and one list from the newest use to the oldest. A key is stored once. What iterates here follows those
+//! links or the slots' order, never the buckets', so nothing depends on the hash.
 //!
-//! **Hashes have a secret.** Whoever chooses keys could otherwise choose ten thousand that share a bucket, and each look-up would
-//! walk all of them. The secret comes in as a seed, so that a run can still be repeated.
+//! **Hashes have a secret.** Whoever chooses keys could otherwise choose ten thousand that share a bucket,
+//! and each look-up would walk all of them. The secret comes in as a seed, so that a run can still be
+//! repeated.
 //!
-//! **Rejected:** the standard library's map beside a list (stores each key twice, and its default hasher draws its own
-//! randomness); a tree (comparing long keys eight times costs more than hashing them once).
+//! **Rejected:** the standard library's map beside a list (stores each key twice, and its default hasher
+//! draws its own randomness); a tree (comparing long keys eight times costs more than hashing them once).
 
 use std::borrow::Borrow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -44,7 +45,8 @@ pub(crate) struct Table<K, V> {
 }
 
 impl<K: Hash + Eq, V> Table<K, V> {
-    /// Bytes that one key takes at most, what a vector keeps in reserve included; what the key itself refers to is extra.
+    /// Bytes that one key takes at most, what a vector keeps in reserve included; what the key itself refers
+    /// to is extra.
     pub(crate) const BYTES_PER_KEY: usize = 2 * (size_of::<Slot<K, V>>() + size_of::<u32>());
 
     /// An empty table whose hashes nobody can foresee who has not seen the generator.
@@ -164,6 +166,13 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// Every value, in the order of the slots.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|(_, value)| value))
+    }
+
+    /// Every value, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &V> {
+        let slot = |at: u32| self.slots.get(at as usize);
+        let slots = std::iter::successors(slot(self.newest), move |newer| slot(newer.older));
+        slots.filter_map(|slot| slot.entry.as_ref().map(|(_, value)| value))
     }
 
     /// Every value, in the order of the slots, to be changed.
