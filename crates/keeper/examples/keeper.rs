@@ -1,10 +1,10 @@
 //! A keeper as a program of its own: `keeper STATE_DIR stdin|none DRAIN_MS NODE [ARGUMENT ...]`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use seaworthy_keeper::{EXIT_COULD_NOT_START, KeeperConfig, Owner, RestartBackoff, run};
+use seaworthy_keeper::{EXIT_COULD_NOT_START, KeeperConfig, Owner, run};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -21,11 +21,12 @@ fn main() -> ExitCode {
     let Some(drain_ms) = drain_ms.to_str().and_then(|text| text.parse().ok()) else {
         return exit_code(EXIT_COULD_NOT_START);
     };
+    let mut node = Command::new(arguments.next().unwrap_or_default());
+    node.args(arguments);
     exit_code(run(KeeperConfig {
-        node_command: arguments.collect(),
+        node,
         state_dir: PathBuf::from(state_dir),
         owner,
-        restart_backoff: RestartBackoff::default(),
         drain_limit: Duration::from_millis(drain_ms),
     }))
 }

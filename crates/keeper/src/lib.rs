@@ -20,15 +20,15 @@
 mod config;
 mod decide;
 mod journal;
+mod news;
 mod process;
 mod record;
 mod run;
-mod signals;
 mod undo;
 
-pub use config::{KeeperConfig, Owner, RestartBackoff};
+pub use config::{KeeperConfig, Owner};
 pub use journal::{JOURNAL_BYTES_MAX, Journal};
 pub use process::{Sweep, process_start_time, sweep};
-pub use record::{Entry, EntryState, Fault, FaultKind, Id, LABEL_BYTES_MAX};
+pub use record::{Entry, Fault, Id, LABEL_BYTES_MAX};
 pub use run::{EXIT_COULD_NOT_START, EXIT_NOT_CLEAN, READY_FILE, run};
 pub use undo::{HealReport, Undo, boot_id, boottime_nanos, heal, undo};

@@ -22,19 +22,11 @@ const END: &str = " ;";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Id(pub(crate) String);
 
-/// The kinds of fault that outlive the process that applied them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
-    /// A process is stopped by SIGSTOP; SIGCONT undoes it.
-    Pause,
-}
-
-/// A fault that somebody has to undo.
+/// A fault that outlives the process that applied it, so that somebody has to undo it: a process is stopped by
+/// SIGSTOP, and SIGCONT undoes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What is done to the process.
-    pub kind: FaultKind,
-    /// The process it is done to.
+    /// The process that is stopped.
     pub pid: u32,
     /// Its start time, see [`crate::process_start_time`]: tells it from a later process with the same id.
     pub start_time: u64,
@@ -48,15 +40,6 @@ pub struct Fault {
     pub label: String,
 }
 
-/// How far an open fault has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryState {
-    /// Written down; whether it was applied is unknown.
-    Intended,
-    /// Surely applied.
-    Applied,
-}
-
 /// A journalled fault that is not known to be undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -64,12 +47,12 @@ pub struct Entry {
     pub id: Id,
     /// The fault.
     pub fault: Fault,
-    /// How far it has come.
-    pub state: EntryState,
+    /// Surely in effect. Otherwise it is only written down, and nobody knows.
+    pub is_applied: bool,
 }
 
 pub(crate) fn intend_record(id: &Id, fault: &Fault) -> String {
-    let Fault { kind: FaultKind::Pause, pid, start_time, boot_id, deadline, label } = fault;
+    let Fault { pid, start_time, boot_id, deadline, label } = fault;
     let label = label[..label.floor_char_boundary(LABEL_BYTES_MAX)].replace(';', ",");
     framed(&format!("intend {} pause {pid} {start_time} {boot_id} {deadline} {}", id.0, label.escape_debug()))
 }
@@ -91,12 +74,10 @@ pub(crate) fn open_entries(text: &str) -> Vec<Entry> {
         match record.splitn(3, ' ').collect::<Vec<_>>()[..] {
             ["intend", id, fault] => open.extend(parse_fault(fault).map(|fault| {
                 let id = Id(id.to_owned());
-                Entry { id, fault, state: EntryState::Intended }
+                Entry { id, fault, is_applied: false }
             })),
             ["applied", id] => {
-                if let Some(entry) = open.iter_mut().find(|entry| entry.id.0 == id) {
-                    entry.state = EntryState::Applied;
-                }
+                open.iter_mut().filter(|entry| entry.id.0 == id).for_each(|entry| entry.is_applied = true);
             }
             ["reverted", id] => open.retain(|entry| entry.id.0 != id),
             _ => {}
@@ -109,7 +90,6 @@ fn parse_fault(text: &str) -> Option<Fault> {
     let fields: Vec<&str> = text.splitn(6, ' ').collect();
     let ["pause", pid, start_time, boot_id, deadline, label] = fields[..] else { return None };
     Some(Fault {
-        kind: FaultKind::Pause,
         pid: pid.parse().ok()?,
         start_time: start_time.parse().ok()?,
         boot_id: boot_id.to_owned(),
@@ -128,7 +108,6 @@ mod tests {
 
     fn fault(label: &str) -> Fault {
         Fault {
-            kind: FaultKind::Pause,
             pid: 402,
             start_time: 71_200,
             boot_id: "5f0e-11".to_owned(),
@@ -137,32 +116,31 @@ mod tests {
         }
     }
 
-    fn entry(name: &str, state: EntryState) -> Entry {
-        Entry { id: id(name), fault: fault("a b"), state }
+    fn entry(name: &str, is_applied: bool) -> Entry {
+        Entry { id: id(name), fault: fault("a b"), is_applied }
     }
 
     #[test]
     fn records_fold_into_what_is_open() {
-        use EntryState::{Applied, Intended};
         let (one, two) = (intend_record(&id("1-7"), &fault("a b")), intend_record(&id("2-7"), &fault("a b")));
         let (applied, reverted) = (note_record("applied", &id("1-7")), note_record("reverted", &id("1-7")));
         let rows: [(&str, String, Vec<Entry>); 9] = [
             ("nothing", String::new(), vec![]),
-            ("an intent", one.clone(), vec![entry("1-7", Intended)]),
-            ("an applied one", format!("{one}{applied}"), vec![entry("1-7", Applied)]),
+            ("an intent", one.clone(), vec![entry("1-7", false)]),
+            ("an applied one", format!("{one}{applied}"), vec![entry("1-7", true)]),
             ("a reverted one", format!("{one}{applied}{reverted}"), vec![]),
             ("never applied", format!("{one}{reverted}"), vec![]),
             (
                 "another one applied",
                 format!("{two}{one}{applied}"),
-                vec![entry("2-7", Intended), entry("1-7", Applied)],
+                vec![entry("2-7", false), entry("1-7", true)],
             ),
-            ("another one reverted", format!("{one}{two}{reverted}"), vec![entry("2-7", Intended)]),
-            ("an unknown id", format!("{reverted}{one}"), vec![entry("1-7", Intended)]),
+            ("another one reverted", format!("{one}{two}{reverted}"), vec![entry("2-7", false)]),
+            ("an unknown id", format!("{reverted}{one}"), vec![entry("1-7", false)]),
             (
                 "noise",
                 format!("\0\0 x\n;\n ;\nintend ;\nintend 3 pause ;\napplied ;\n{one}"),
-                vec![entry("1-7", Intended)],
+                vec![entry("1-7", false)],
             ),
         ];
         for (name, text, expected) in rows {
@@ -176,13 +154,13 @@ mod tests {
         let next = intend_record(&id("2-7"), &fault("a b"));
         for cut in 0..whole.len() - 1 {
             let torn = format!("{}{next}", &whole[..cut]);
-            assert_eq!(open_entries(&torn), vec![entry("2-7", EntryState::Intended)], "cut at {cut}");
+            assert_eq!(open_entries(&torn), vec![entry("2-7", false)], "cut at {cut}");
         }
         let whole = intend_record(&id("1-7"), &fault("a b"));
         let revert = note_record("reverted", &id("1-7"));
         for cut in 0..revert.len() - 1 {
             let torn = format!("{whole}{}", &revert[..cut]);
-            assert_eq!(open_entries(&torn), vec![entry("1-7", EntryState::Intended)], "cut at {cut}");
+            assert_eq!(open_entries(&torn), vec![entry("1-7", false)], "cut at {cut}");
         }
     }
 

@@ -2,21 +2,20 @@
 //! is decided in [`crate::decide`]; this file carries it out.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, getpid, kill_process, set_child_subreaper, setsid, wait};
 
-use crate::decide::{Next, Past, after_end, restart_pause};
+use crate::decide::Past;
+use crate::news::{News, listen};
 use crate::process::{Sweep, pid_of, sweep};
-use crate::signals::Signals;
 use crate::undo::enforce_deadlines;
 use crate::{HealReport, Journal, KeeperConfig, Owner, heal};
 
@@ -39,188 +38,146 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long a sweep may take; even with an unkillable process it must end within the two seconds promised.
 const SWEEP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs a keeper until its node is done or its owner is gone; returns its exit code. Takes over the signals
-/// and the children of the whole process, so nothing else may run in it.
+/// Runs a keeper until its node is done or its owner is gone; returns its exit code. Takes over the signals,
+/// the stdin and the children of the whole process, so nothing else may run in it.
 pub fn run(config: KeeperConfig) -> i32 {
-    match Keeper::begin(config) {
-        Ok(keeper) => keeper.watch(),
-        Err(reason) => {
+    Keeper::begin(config).map_or_else(
+        |reason| {
             say(format_args!("{reason}"));
             EXIT_COULD_NOT_START
-        }
-    }
+        },
+        Keeper::watch,
+    )
 }
+
+/// Why the keeper ends, and its exit code.
+type Exit = (&'static str, i32);
 
 enum Phase {
     /// The child is held for the write end of its stdin. It is reaped by its pid, like all the others.
-    Up {
-        node: Child,
-        since: Instant,
-    },
-    Resting {
-        until: Instant,
-    },
+    Up(Child),
+    Resting,
 }
 
 struct Keeper {
     config: KeeperConfig,
-    signals: Signals,
+    news: Receiver<News>,
     journal: Journal,
+    past: Past,
     phase: Phase,
-    restarts_in_a_row: u32,
-    ever_ready: bool,
-    /// Set when the node was asked to stop: how long it may take.
-    kill_at: Option<Instant>,
+    /// When the phase began.
+    since: Instant,
+    /// When the keeper itself ends the phase: starts the node, or kills one that was asked to stop.
+    due: Option<Instant>,
     /// Released by the kernel when this process ends, however it ends.
     _lock: File,
 }
 
 impl Keeper {
-    fn begin(config: KeeperConfig) -> Result<Self, String> {
-        let dir = &config.state_dir;
-        let cannot = |what: &str, error: io::Error| format!("cannot {what} in {}: {error}", dir.display());
-        fs::create_dir_all(dir).map_err(|error| cannot("create the state folder", error))?;
-        let lock = lock(dir)?;
-        if config.owner == Owner::Stdin {
-            // Fails only for the leader of a process group, which Ctrl-C for other groups does not reach
-            // anyway.
-            let _leads_a_group = setsid();
-        }
-        set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot become a subreaper: {error}"))?;
-        let signals = Signals::install().map_err(|error| format!("cannot handle signals: {error}"))?;
-        let journal = Journal::open(dir).map_err(|error| cannot("open the journal", error))?;
-        let phase = Phase::Resting { until: Instant::now() };
-        let (restarts_in_a_row, ever_ready, kill_at) = (0, false, None);
-        let keeper =
-            Self { config, signals, journal, phase, restarts_in_a_row, ever_ready, kill_at, _lock: lock };
+    fn begin(mut config: KeeperConfig) -> Result<Self, String> {
+        let (lock, news, journal) = take_over(&config)?;
+        config.node.stdin(Stdio::piped()).process_group(0);
+        let (past, phase, since) = (Past::default(), Phase::Resting, Instant::now());
+        let keeper = Self { config, news, journal, past, phase, since, due: Some(since), _lock: lock };
         // Children that were here before us are not ours to end.
-        let cleaned = keeper.put_back(Sweep { ended: 0, complete: true });
+        let cleaned = keeper.clean_up(Sweep::default());
         if cleaned.healed != HealReport::default() {
             say(format_args!("an earlier run left faults behind, {cleaned}"));
         }
         Ok(keeper)
     }
 
-    /// One turn per event or tick, until there is an exit code.
     fn watch(mut self) -> i32 {
         loop {
-            if let Some(code) = self.reap().or_else(|| self.obey_signals()).or_else(|| self.start_when_due())
-            {
-                return code;
-            }
-            // A journal that cannot be read now is read again at the next tick.
-            let next_deadline = enforce_deadlines(&self.journal).ok().flatten();
-            self.wait_for_news(next_deadline);
-            if self.owner_is_gone() {
-                return self.finish("owner is gone", 0);
+            if let Break((why, code)) = self.turn() {
+                return self.finish(why, code);
             }
         }
     }
 
-    fn reap(&mut self) -> Option<i32> {
+    /// One turn per news or tick.
+    fn turn(&mut self) -> ControlFlow<Exit> {
+        self.reap()?;
+        self.act_when_due()?;
+        match self.news.recv_timeout(self.nap()) {
+            Ok(News::StopRequested) => self.stop_node(),
+            Ok(News::OwnerGone) => Break(("owner is gone", 0)),
+            Ok(News::LookAround) | Err(_) => Continue(()),
+        }
+    }
+
+    fn reap(&mut self) -> ControlFlow<Exit> {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if let Phase::Up { node, since } = &self.phase
-                && pid_of(node.id()) == Some(pid)
-            {
-                let up = since.elapsed();
-                return self.node_ended(ExitStatus::from_raw(status.as_raw()), up);
+            if matches!(&self.phase, Phase::Up(node) if pid_of(node.id()) == Some(pid)) {
+                self.node_ended(ExitStatus::from_raw(status.as_raw()))?;
             }
         }
-        None
+        Continue(())
     }
 
-    fn node_ended(&mut self, end: ExitStatus, up: Duration) -> Option<i32> {
-        self.ever_ready |= self.config.state_dir.join(READY_FILE).exists();
-        let past = Past { stop_requested: self.kill_at.is_some(), ever_ready: self.ever_ready };
-        if let Next::Exit(code) = after_end(end, past) {
-            return Some(self.finish("node is done", code));
-        }
-        let cleaned = self.clean_up();
-        if up >= self.config.restart_backoff.reset_after {
-            self.restarts_in_a_row = 0;
-        }
-        let pause = restart_pause(self.config.restart_backoff, self.restarts_in_a_row);
-        self.restarts_in_a_row = self.restarts_in_a_row.saturating_add(1);
-        self.phase = Phase::Resting { until: Instant::now() + pause };
-        let how = end
-            .signal()
-            .map_or(format!("exit code {}", end.into_raw() >> 8), |signal| format!("signal {signal}"));
+    fn node_ended(&mut self, end: ExitStatus) -> ControlFlow<Exit> {
+        self.past.ever_ready |= self.config.state_dir.join(READY_FILE).exists();
+        let pause = self.past.on_end(end, self.since.elapsed()).map_break(|code| ("node is done", code))?;
+        let cleaned = self.clean_up(sweep(SWEEP_LIMIT));
+        (self.phase, self.since) = (Phase::Resting, Instant::now());
+        self.due = Some(self.since + pause);
+        let signal = end.signal().unwrap_or(0);
+        let (how, number) = end.code().map_or(("signal", signal), |code| ("exit code", code));
         let when = if pause.is_zero() { String::new() } else { format!(" in {} ms", pause.as_millis()) };
-        say(format_args!("node died ({how}), {cleaned}, starting it again{when}"));
-        None
+        say(format_args!("node died ({how} {number}), {cleaned}, starting it again{when}"));
+        Continue(())
     }
 
-    fn obey_signals(&mut self) -> Option<i32> {
-        if self.signals.take_stop_request() && self.config.owner == Owner::None {
-            let Phase::Up { node, .. } = &self.phase else { return Some(self.finish("asked to stop", 0)) };
-            let _gone_already = pid_of(node.id()).map(|pid| kill_process(pid, Signal::TERM));
-            self.kill_at.get_or_insert(Instant::now() + self.config.drain_limit);
-        }
-        let too_late = self.kill_at.is_some_and(|at| Instant::now() >= at);
-        too_late.then(|| self.finish("node did not stop in time", EXIT_KILLED))
+    fn stop_node(&mut self) -> ControlFlow<Exit> {
+        let Phase::Up(node) = &self.phase else { return Break(("asked to stop", 0)) };
+        let _gone_already = pid_of(node.id()).map(|pid| kill_process(pid, Signal::TERM));
+        self.past.stop_requested = true;
+        self.due.get_or_insert(Instant::now() + self.config.drain_limit);
+        Continue(())
     }
 
-    fn start_when_due(&mut self) -> Option<i32> {
-        if !matches!(self.phase, Phase::Resting { until } if until <= Instant::now()) {
-            return None;
+    fn act_when_due(&mut self) -> ControlFlow<Exit> {
+        match self.phase {
+            _ if self.due.is_none_or(|due| due > Instant::now()) => Continue(()),
+            Phase::Up(_) => Break(("node did not stop in time", EXIT_KILLED)),
+            Phase::Resting => self.start_node(),
         }
-        let (program, arguments) = self.config.node_command.split_first().unzip();
-        let mut command = Command::new(program.map_or_else(Default::default, Clone::clone));
-        command.args(arguments.unwrap_or_default()).stdin(Stdio::piped()).process_group(0);
-        match command.spawn() {
-            Ok(node) => {
-                self.phase = Phase::Up { node, since: Instant::now() };
-                None
-            }
+    }
+
+    fn start_node(&mut self) -> ControlFlow<Exit> {
+        self.since = Instant::now();
+        match self.config.node.spawn() {
+            Ok(node) => (self.phase, self.due) = (Phase::Up(node), None),
             Err(error) => {
-                say(format_args!("cannot start the node {}: {error}", command.get_program().display()));
-                self.node_ended(ExitStatus::from_raw(EXIT_COULD_NOT_START << 8), Duration::ZERO)
+                let program = self.config.node.get_program().display();
+                say(format_args!("cannot start the node {program}: {error}"));
+                self.node_ended(ExitStatus::from_raw(EXIT_COULD_NOT_START << 8))?;
             }
         }
+        Continue(())
     }
 
-    /// Sleeps until a signal, news from the owner, or the next thing to do.
-    fn wait_for_news(&self, next_deadline: Option<Duration>) {
-        let until = if let Phase::Resting { until } = self.phase { Some(until) } else { self.kill_at };
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let nap = [left, next_deadline].into_iter().flatten().fold(TICK, Duration::min);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(nap.subsec_nanos()) };
-        let stdin = io::stdin();
-        let mut watched = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
-        if self.config.owner == Owner::Stdin {
-            watched.push(PollFd::new(&stdin, PollFlags::IN));
-        }
-        let _timeout_or_interrupted = poll(&mut watched, Some(&timeout));
-        self.signals.clear();
-    }
-
-    /// Words of the owner are read and dropped; only the end of them means something.
-    fn owner_is_gone(&self) -> bool {
-        let stdin = io::stdin();
-        let mut news = [PollFd::new(&stdin, PollFlags::IN)];
-        if self.config.owner == Owner::None || poll(&mut news, Some(&Timespec::default())) != Ok(1) {
-            return false;
-        }
-        !matches!(rustix::io::read(&stdin, &mut [0; 256]), Ok(1..) | Err(Errno::INTR | Errno::AGAIN))
+    /// Enforces deadlines; returns the time until the next thing to do.
+    fn nap(&self) -> Duration {
+        // A journal that cannot be read now is read again at the next tick.
+        let next_deadline = enforce_deadlines(&self.journal).ok().flatten();
+        let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        [left, next_deadline].into_iter().flatten().fold(TICK, Duration::min)
     }
 
     /// Ends everything and returns the exit code: `code`, unless that would call an unclean end a good one.
     fn finish(&self, why: &str, code: i32) -> i32 {
-        let cleaned = self.clean_up();
+        let cleaned = self.clean_up(sweep(SWEEP_LIMIT));
         if cleaned.swept.ended > 0 || cleaned.healed != HealReport::default() {
             say(format_args!("{why}, {cleaned}"));
         }
-        let is_clean = cleaned.swept.complete && cleaned.healed.failed == 0;
-        if code == 0 && !is_clean { EXIT_NOT_CLEAN } else { code }
+        let is_unclean = cleaned.swept.is_incomplete || cleaned.healed.failed > 0;
+        if code == 0 && is_unclean { EXIT_NOT_CLEAN } else { code }
     }
 
-    /// Leaves no process behind, then undoes all faults: in this order, because a node may apply one more
-    /// fault in its last instant.
-    fn clean_up(&self) -> Cleaned {
-        self.put_back(sweep(SWEEP_LIMIT))
-    }
-
-    fn put_back(&self, swept: Sweep) -> Cleaned {
+    /// Undoes all faults, after no process is left: in this order, because a node may apply one more fault in
+    /// its last instant.
+    fn clean_up(&self, swept: Sweep) -> Cleaned {
         let _absent_already = fs::remove_file(self.config.state_dir.join(READY_FILE));
         let healed =
             heal(&self.config.state_dir).unwrap_or(HealReport { failed: 1, ..HealReport::default() });
@@ -230,6 +187,38 @@ impl Keeper {
     }
 }
 
+/// Makes this process the one keeper of its state folder, of its orphans and of its signals.
+fn take_over(config: &KeeperConfig) -> Result<(File, Receiver<News>, Journal), String> {
+    let dir = &config.state_dir;
+    let cannot = |what| move |error| format!("cannot {what} in {}: {error}", dir.display());
+    fs::create_dir_all(dir).map_err(cannot("create the state folder"))?;
+    let lock = lock(dir).map_err(cannot("work"))?;
+    if config.owner == Owner::Stdin {
+        // Fails only for the leader of a process group, which Ctrl-C for other groups does not reach anyway.
+        let _leads_a_group = setsid();
+    }
+    set_child_subreaper(Some(getpid())).map_err(|error| cannot("become a subreaper")(error.into()))?;
+    let news = listen(config.owner).map_err(cannot("handle signals"))?;
+    let journal = Journal::open(dir).map_err(cannot("open the journal"))?;
+    Ok((lock, news, journal))
+}
+
+fn lock(dir: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => file.set_len(0)?,
+        Err(TryLockError::Error(error)) => return Err(error),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _unknown_holder = file.take(32).read_to_string(&mut holder);
+            return Err(io::Error::other(format!("it is in use by another keeper, pid {holder}")));
+        }
+    }
+    write!(file, "{}", getpid().as_raw_nonzero())?;
+    Ok(file)
+}
+
 struct Cleaned {
     swept: Sweep,
     healed: HealReport,
@@ -237,10 +226,9 @@ struct Cleaned {
 
 impl fmt::Display for Cleaned {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { swept: Sweep { ended, complete }, healed: HealReport { undone, already_gone, failed } } =
-            *self;
-        write!(out, "cleaned up {ended} process{}", if ended == 1 { "" } else { "es" })?;
-        if !complete {
+        let Self { swept, healed: HealReport { undone, already_gone, failed } } = *self;
+        write!(out, "cleaned up {} process{}", swept.ended, if swept.ended == 1 { "" } else { "es" })?;
+        if swept.is_incomplete {
             write!(out, " (not all of them)")?;
         }
         for (count, what) in [(undone, "undone"), (already_gone, "already gone"), (failed, "NOT undone")] {
@@ -250,22 +238,6 @@ impl fmt::Display for Cleaned {
         }
         Ok(())
     }
-}
-
-fn lock(dir: &Path) -> Result<File, String> {
-    let path = dir.join("lock");
-    let cannot = |error: io::Error| format!("cannot lock {}: {error}", path.display());
-    let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
-    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    if locked == Err(Errno::WOULDBLOCK) {
-        let mut holder = String::new();
-        let _unknown_holder = file.take(32).read_to_string(&mut holder);
-        return Err(format!("{} is in use by another keeper, pid {holder}", dir.display()));
-    }
-    locked.map_err(|error| cannot(error.into()))?;
-    file.set_len(0).and_then(|()| write!(file, "{}", getpid().as_raw_nonzero())).map_err(cannot)?;
-    Ok(file)
 }
 
 /// One line for people. The reader may be gone, which must not end the keeper.

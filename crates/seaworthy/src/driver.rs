@@ -85,9 +85,7 @@ impl Stack {
         // Should the keeper be killed, its orphans come to us.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context("becoming a subreaper")?;
-        let command = role_command("keeper", arguments, folder)?;
-        let mut keeper = Command::new(&command[0])
-            .args(&command[1..])
+        let mut keeper = Command::from(role_command("keeper", arguments, folder)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -149,7 +147,7 @@ impl Stack {
         drop(self.lifeline.take());
         let ended = gone || timeout(STOP_LIMIT, self.keeper.wait()).await.is_ok();
         let swept = seaworthy_keeper::sweep(SWEEP_LIMIT);
-        if ended && swept.complete { Leftovers::None } else { Leftovers::Some }
+        if ended && !swept.is_incomplete { Leftovers::None } else { Leftovers::Some }
     }
 
     async fn ask_to_stop(&self) -> Result<()> {

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Target, pause, poll, state};
-use seaworthy_keeper::{
-    EntryState, Fault, HealReport, JOURNAL_BYTES_MAX, Journal, Undo, boottime_nanos, heal, undo,
-};
+use seaworthy_keeper::{Fault, HealReport, JOURNAL_BYTES_MAX, Journal, Undo, boottime_nanos, heal, undo};
 use tempfile::tempdir;
 
 const LONG: Duration = Duration::from_mins(10);
@@ -22,7 +20,7 @@ fn heal_undoes_once_and_is_idempotent() {
     let id = journal.intend(&Fault::pause(target.pid(), LONG, "a b ;\n").unwrap()).unwrap();
     pause(target.pid());
     journal.applied(&id).unwrap();
-    assert_eq!(journal.open_entries().unwrap()[0].state, EntryState::Applied);
+    assert!(journal.open_entries().unwrap()[0].is_applied);
 
     assert_eq!(heal(dir.path()).unwrap(), HealReport { undone: 1, ..HealReport::default() });
     poll("continued", || (state(target.pid()) != Some('T')).then_some(()));
@@ -131,7 +129,7 @@ fn many_writers_do_not_disturb_each_other() {
     });
     let open = Journal::open(dir.path()).unwrap().open_entries().unwrap();
     assert_eq!(open.len(), WRITERS * FAULTS / 5);
-    assert!(open.iter().all(|entry| entry.state == EntryState::Applied && entry.fault == fault));
+    assert!(open.iter().all(|entry| entry.is_applied && entry.fault == fault));
 }
 
 #[test]

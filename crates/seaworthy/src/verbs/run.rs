@@ -1,12 +1,12 @@
 //! `run`: becomes the keeper, which starts the node. And the keeper's own entry, for the driver of a drill.
 
-use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use seaworthy_keeper::{KeeperConfig, Owner, RestartBackoff};
+use seaworthy_keeper::{KeeperConfig, Owner};
 
 use crate::cli::{Format, KeeperArgs, NodeArgs, RunArgs};
 use crate::exit::Exit;
@@ -39,13 +39,8 @@ pub(crate) fn keep(arguments: &KeeperArgs) -> Result<Exit> {
 
 fn keeper(node: &NodeArgs, owner: Owner, drain_limit: Duration) -> Result<Exit> {
     let state_dir = state_dir::create(&node.state_dir)?;
-    let config = KeeperConfig {
-        node_command: role_command("node", node, &state_dir)?,
-        state_dir,
-        owner,
-        restart_backoff: RestartBackoff::default(),
-        drain_limit,
-    };
+    let config =
+        KeeperConfig { node: role_command("node", node, &state_dir)?, state_dir, owner, drain_limit };
     Ok(match seaworthy_keeper::run(config) {
         0 => Exit::Good,
         1 => Exit::Bad,
@@ -56,20 +51,17 @@ fn keeper(node: &NodeArgs, owner: Owner, drain_limit: Duration) -> Result<Exit> 
 }
 
 /// This very program in one of its inner roles.
-pub(crate) fn role_command(role: &str, node: &NodeArgs, state_dir: &Path) -> Result<Vec<OsString>> {
-    let program = std::env::current_exe().context("finding this program")?;
-    let mut command: Vec<OsString> = vec![program.into(), role.into()];
-    command.extend(["--spec".into(), node.spec.clone().into_os_string()]);
-    command.extend(["--state-dir".into(), state_dir.as_os_str().to_owned()]);
+pub(crate) fn role_command(role: &str, node: &NodeArgs, state_dir: &Path) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+    command.arg(role).arg("--spec").arg(&node.spec).arg("--state-dir").arg(state_dir);
     for failure in &node.only {
-        command.extend(["--only".into(), failure.into()]);
+        command.args(["--only", failure]);
     }
     for mechanism in &node.ablate {
-        command.extend(["--ablate".into(), mechanism.into()]);
+        command.args(["--ablate", mechanism]);
     }
     if let Some(format) = node.log {
-        let word = if format == Format::Human { "human" } else { "json" };
-        command.extend(["--log".into(), word.into()]);
+        command.args(["--log", if format == Format::Human { "human" } else { "json" }]);
     }
     Ok(command)
 }
