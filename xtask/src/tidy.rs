@@ -57,16 +57,24 @@ const IMPURE: &[&str] = &[
 
 const LINES_MAX: usize = 800;
 
+/// The process that cleans up after all others must be small enough to be read in one go and believed.
+const KEEPER_CODE_LINES_MAX: usize = 500;
+
 pub(crate) fn run() -> Result<()> {
     println!("\n$ cargo xtask tidy");
     let mut findings = layering()?;
+    let mut keeper_code_lines = 0;
     for file in sources(&root())? {
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
         findings.extend(too_long(&name, &text));
         findings.extend(impure(&name, &text));
         findings.extend(bare_allow(&name, &text));
+        if name.starts_with("crates/keeper/src/") {
+            keeper_code_lines += code_lines(&text);
+        }
     }
+    findings.extend(keeper_too_large(keeper_code_lines));
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
@@ -132,14 +140,38 @@ fn too_long(name: &str, text: &str) -> Option<String> {
     (lines > LINES_MAX).then(|| format!("{name}: {lines} lines; split it (the limit is {LINES_MAX})"))
 }
 
+fn keeper_too_large(code_lines: usize) -> Option<String> {
+    (code_lines >= KEEPER_CODE_LINES_MAX).then(|| {
+        format!(
+            "crates/keeper/src: {code_lines} lines of code; it must stay below {KEEPER_CODE_LINES_MAX}, so \
+             make something simpler or do it elsewhere"
+        )
+    })
+}
+
+/// Lines that ship and do something: neither blank, nor comment, nor import or re-export, nor test.
+fn code_lines(text: &str) -> usize {
+    let mut in_import = false;
+    let code = shipped(text).map(|(_, line)| line.trim()).filter(|line| {
+        let imports =
+            in_import || line.starts_with("use ") || (line.starts_with("pub") && line.contains(" use "));
+        in_import = imports && !line.ends_with(';');
+        !imports && !line.is_empty() && !line.starts_with("//")
+    });
+    code.count()
+}
+
+/// What stands below the tests' module line is not shipped.
+fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+}
+
 fn impure(name: &str, text: &str) -> Vec<String> {
     let pure = PURE.iter().any(|package| name.starts_with(&format!("crates/{package}/src/")));
     if !pure {
         return Vec::new();
     }
-    // What stands below the tests' module line is not shipped.
-    let shipped = text.lines().enumerate().take_while(|(_, line)| line.trim() != "#[cfg(test)]");
-    let code = shipped.filter(|(_, line)| !line.trim_start().starts_with("//"));
+    let code = shipped(text).filter(|(_, line)| !line.trim_start().starts_with("//"));
     let mut findings = Vec::new();
     for (index, line) in code {
         for word in IMPURE.iter().filter(|word| line.contains(**word)) {
@@ -172,6 +204,25 @@ mod tests {
         assert_eq!(impure("crates/policy/src/a.rs", "// use std::fs;\n").len(), 0);
         assert_eq!(impure("crates/gateway/src/a.rs", "use std::fs;\n").len(), 0);
         assert_eq!(bare_allow("a.rs", concat!("    #[", "allow(dead_code)]\n")).len(), 1);
+    }
+
+    #[test]
+    fn only_lines_that_ship_and_do_something_are_code() {
+        let rows = [
+            ("", 0),
+            ("\n  \n\t\n", 0),
+            ("//! Docs.\n/// Docs.\n    // Why.\n", 0),
+            ("use std::fs;\npub use a::b;\npub(crate) use a::b;\n", 0),
+            ("use a::{\n    b,\n    c,\n};\nfn f() {}\n", 1),
+            ("    use a::b;\n    f(); // why\n", 1),
+            ("#[derive(Debug)]\npub struct User {\n    pub user: u32,\n}\n", 4),
+            ("fn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\n", 1),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(code_lines(text), expected, "{text}");
+        }
+        assert!(keeper_too_large(KEEPER_CODE_LINES_MAX).is_some());
+        assert!(keeper_too_large(KEEPER_CODE_LINES_MAX - 1).is_none());
     }
 
     #[test]
