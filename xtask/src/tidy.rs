@@ -149,12 +149,14 @@ fn keeper_too_large(code_lines: usize) -> Option<String> {
     })
 }
 
+/// How imports and re-exports begin.
+const IMPORTS: [&str; 3] = ["use ", "pub use ", "pub(crate) use "];
+
 /// Lines that ship and do something: neither blank, nor comment, nor import or re-export, nor test.
 fn code_lines(text: &str) -> usize {
     let mut in_import = false;
     let code = shipped(text).map(|(_, line)| line.trim()).filter(|line| {
-        let imports =
-            in_import || line.starts_with("use ") || (line.starts_with("pub") && line.contains(" use "));
+        let imports = in_import || IMPORTS.iter().any(|word| line.starts_with(word));
         in_import = imports && !line.ends_with(';');
         !imports && !line.is_empty() && !line.starts_with("//")
     });
@@ -214,6 +216,7 @@ mod tests {
             ("//! Docs.\n/// Docs.\n    // Why.\n", 0),
             ("use std::fs;\npub use a::b;\npub(crate) use a::b;\n", 0),
             ("use a::{\n    b,\n    c,\n};\nfn f() {}\n", 1),
+            ("pub const HOW: &str = \"for use \";\nuser();\n", 2),
             ("    use a::b;\n    f(); // why\n", 1),
             ("#[derive(Debug)]\npub struct User {\n    pub user: u32,\n}\n", 4),
             ("fn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\n", 1),

@@ -4,9 +4,11 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use seaworthy_drill::interrupt_pair;
+use seaworthy_drill::node::NodeError;
 use seaworthy_drill::verdict::{Cleanup, Execution, Exercise, Verdict};
+use seaworthy_drill::{DrillReport, NODE_SILENT_MAX, interrupt_pair};
 use seaworthy_observe::event::EventKind;
 use seaworthy_spec::plan::{FaultKind, Limit, Response, Word};
 use support::backend::{Backend, Mood};
@@ -140,6 +142,25 @@ fn an_interruption_clears_faults_first() {
 
 #[test]
 fn a_lost_node_is_an_error_and_leaves_no_proof() {
+    let report = drill_that_loses_its_node(NodeError::Unreachable("refused".to_owned()));
+    let failure = &report.failures[0];
+    assert_eq!((failure.verdict, failure.execution), (Verdict::Inconclusive, Execution::Error));
+    assert!(failure.reason.as_ref().unwrap().contains("lost"), "{:?}", failure.reason);
+    assert_eq!((failure.cleanup, report.exit_code(false)), (Cleanup::Dirty, 3));
+}
+
+#[test]
+fn a_node_that_nobody_will_start_again_is_not_waited_for() {
+    let begun = Instant::now();
+    let report = drill_that_loses_its_node(NodeError::Gone("refused".to_owned()));
+    let failure = &report.failures[0];
+    assert_eq!(failure.reason.as_deref(), Some("the node is lost: nobody will start it again: refused"));
+    assert_eq!((failure.cleanup, report.exit_code(false)), (Cleanup::Dirty, 3));
+    assert!(begun.elapsed() < NODE_SILENT_MAX, "{:?}", begun.elapsed());
+}
+
+/// The node is lost as soon as the fault is in effect.
+fn drill_that_loses_its_node(error: NodeError) -> DrillReport {
     let backend = Backend::start();
     let promises = vec![load_promise(Word::Success, Limit::AtLeastShare(1.0))];
     let plan = subject(vec![readers(100.0)], vec![failure(FaultKind::Pause, 30_000, promises)]);
@@ -147,16 +168,13 @@ fn a_lost_node_is_an_error_and_leaves_no_proof() {
     let watched = Arc::clone(&node);
     let watcher = std::thread::spawn(move || {
         watched.wait_for_fault();
-        watched.state.lock().unwrap().lost = true;
+        watched.state.lock().unwrap().lost = Some(error);
     });
     let (_interrupter, interrupt) = interrupt_pair();
     let report = runtime().block_on(run_with(&plan, &node, &interrupt));
     watcher.join().unwrap();
-    let failure = &report.failures[0];
-    assert_eq!((failure.verdict, failure.execution), (Verdict::Inconclusive, Execution::Error));
-    assert!(failure.reason.as_ref().unwrap().contains("lost"), "{:?}", failure.reason);
-    assert_eq!((failure.cleanup, report.exit_code(false)), (Cleanup::Dirty, 3));
     backend.close();
+    report
 }
 
 #[test]

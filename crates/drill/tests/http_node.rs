@@ -144,6 +144,12 @@ fn a_host_that_lacks_something_is_told_apart_from_a_refusal() {
         assert_eq!(node.is_ready().await, Ok(false));
         // Nobody is there any more.
         assert!(matches!(node.status().await, Err(NodeError::Unreachable(_))));
+        let cared_for = node.clone().abandoned_when(|| false);
+        assert!(matches!(cared_for.status().await, Err(NodeError::Unreachable(_))));
+        let abandoned = node.abandoned_when(|| true);
+        assert!(matches!(abandoned.status().await, Err(NodeError::Gone(_))));
+        assert!(matches!(abandoned.is_ready().await, Err(NodeError::Gone(_))));
+        assert!(matches!(abandoned.end_all().await, Err(NodeError::Gone(_))));
     });
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hyper::Method;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -134,9 +135,11 @@ impl Stack {
         self.folder.join("log.jsonl").display().to_string()
     }
 
-    /// The keeper is gone, and with it whatever it kept.
-    pub(crate) fn is_abandoned(&mut self) -> bool {
-        self.keeper.try_wait().is_ok_and(|status| status.is_some())
+    /// Says from now on whether the keeper is gone, and with it whatever it kept. Only looks: the keeper stays to be waited for.
+    pub(crate) fn abandonment(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let keeper = self.keeper.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        move || keeper.is_none_or(|keeper| !matches!(waitid(WaitId::Pid(keeper), look), Ok(None)))
     }
 
     /// Drains and stops everything; what does not stop is killed, and only what survives even that is left.

@@ -29,10 +29,14 @@ pub struct HttpNode {
     address: SocketAddr,
     token: String,
     locate: Option<Arc<Locate>>,
+    is_abandoned: Option<Arc<IsAbandoned>>,
 }
 
 /// Says where the node is now, for as long as that is known.
 type Locate = dyn Fn() -> Option<SocketAddr> + Send + Sync;
+
+/// Says whether nobody is left who would start the node again.
+type IsAbandoned = dyn Fn() -> bool + Send + Sync;
 
 impl fmt::Debug for HttpNode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +48,7 @@ impl fmt::Debug for HttpNode {
 impl HttpNode {
     /// The node with this admin address; the token allows changes.
     pub fn new(address: SocketAddr, token: impl Into<String>) -> Self {
-        Self { address, token: token.into(), locate: None }
+        Self { address, token: token.into(), locate: None, is_abandoned: None }
     }
 
     /// Asks `locate` before each request: a node that was started again may listen elsewhere.
@@ -53,24 +57,37 @@ impl HttpNode {
         Self { locate: Some(Arc::new(locate)), ..self }
     }
 
+    /// Asks `is_abandoned` whenever the node cannot be reached: if so, it is [`NodeError::Gone`] for good.
+    #[must_use]
+    pub fn abandoned_when(self, is_abandoned: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_abandoned: Some(Arc::new(is_abandoned)), ..self }
+    }
+
     fn address(&self) -> SocketAddr {
         self.locate.as_ref().and_then(|locate| locate()).unwrap_or(self.address)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> Result<T, NodeError> {
         let question = Question::get(self.address(), path, timeout, BYTES_MAX);
-        parse(&answer(Question { token: Some(&self.token), ..question }).await?)
+        parse(&self.answer(Question { token: Some(&self.token), ..question }).await?)
     }
 
     async fn act(&self, method: Method, path: &str, json: Option<String>) -> Result<Vec<u8>, NodeError> {
         let question = Question::get(self.address(), path, ACTION_MAX, BYTES_MAX);
-        answer(Question { method, token: Some(&self.token), json, ..question }).await
+        self.answer(Question { method, token: Some(&self.token), json, ..question }).await
     }
-}
 
-async fn answer(question: Question<'_>) -> Result<Vec<u8>, NodeError> {
-    let (status, body) = ask(question).await.map_err(|error| NodeError::Unreachable(error.to_string()))?;
-    if (200..300).contains(&status) { Ok(body) } else { Err(refusal(status, &body)) }
+    async fn answer(&self, question: Question<'_>) -> Result<Vec<u8>, NodeError> {
+        let (status, body) = self.ask(question).await?;
+        if (200..300).contains(&status) { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Result<(u16, Vec<u8>), NodeError> {
+        ask(question).await.map_err(|error| match &self.is_abandoned {
+            Some(is_abandoned) if is_abandoned() => NodeError::Gone(error.to_string()),
+            _ => NodeError::Unreachable(error.to_string()),
+        })
+    }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, NodeError> {
@@ -183,7 +200,7 @@ impl From<EventsBody> for EventPage {
 impl Node for HttpNode {
     async fn is_ready(&self) -> Result<bool, NodeError> {
         let question = Question::get(self.address(), "/readyz", ANSWER_MAX, BYTES_MAX);
-        let (status, _) = ask(question).await.map_err(|error| NodeError::Unreachable(error.to_string()))?;
+        let (status, _) = self.ask(question).await?;
         Ok(status == 200)
     }
 

@@ -21,6 +21,9 @@ pub enum NodeError {
     /// It could not be reached, or the connection ended.
     #[error("the node cannot be reached: {0}")]
     Unreachable(String),
+    /// It could not be reached, and nobody will start it again: asking once more is in vain.
+    #[error("nobody will start it again: {0}")]
+    Gone(String),
     /// This host lacks what the fault needs.
     #[error("this host cannot do that: {0}")]
     Capability(String),

@@ -11,7 +11,7 @@ use seaworthy_spec::plan::FailurePlan;
 use super::course::{Course, is_point, restarts_are_off};
 use super::session::Session;
 use crate::clock;
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 use crate::subject::Subject;
 use crate::verdict::Cleanup;
 
@@ -40,6 +40,8 @@ pub(super) async fn put_back<N: Node>(
         match session.node.faults().await {
             Ok(faults) if is_gone(&faults, course) => break,
             Ok(_) => must_end = true,
+            // Nobody can be asked any more; what became of the fault is for those to say who clean up after the node.
+            Err(NodeError::Gone(_)) => return Cleanup::Dirty,
             Err(_) => {}
         }
         if clock::now() >= until {

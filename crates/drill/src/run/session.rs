@@ -174,7 +174,8 @@ impl<'a, N: Node> Session<'a, N> {
             }
             Err(error) => {
                 let since = *self.silent_since.get_or_insert_with(clock::now);
-                if clock::now().saturating_sub(since) > clock::nanos(NODE_SILENT_MAX) {
+                let is_silent = clock::now().saturating_sub(since) > clock::nanos(NODE_SILENT_MAX);
+                if is_silent || matches!(error, NodeError::Gone(_)) {
                     return Err(Stop::Error(format!("the node is lost: {error}")));
                 }
                 Ok(())

@@ -36,7 +36,8 @@ pub struct State {
     pub events: Vec<Event>,
     pub resets: u64,
     pub ends_ignored: bool,
-    pub lost: bool,
+    /// Why the node cannot be asked any more.
+    pub lost: Option<NodeError>,
     pub calls: Vec<&'static str>,
 }
 
@@ -59,7 +60,10 @@ impl StubNode {
     fn enter(&self, call: &'static str) -> Result<std::sync::MutexGuard<'_, State>, NodeError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(call);
-        if state.lost { Err(NodeError::Unreachable("gone".to_owned())) } else { Ok(state) }
+        match &state.lost {
+            Some(error) => Err(error.clone()),
+            None => Ok(state),
+        }
     }
 }
 

@@ -73,7 +73,10 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
         node = start(plan, &state_dir, admin.local_addr()?, log) => Rc::new(node?),
         // Whoever stops us while services are still being built gets what was asked for.
         _ = terminate.recv() => return Ok(Exit::Good),
-        () = orphaned.notified() => return Ok(Exit::CouldNotJudge),
+        () = orphaned.notified() => {
+            kill_services();
+            return Ok(Exit::CouldNotJudge);
+        }
     };
     let file = node.file();
     tokio::task::spawn_local(admin::serve(admin, node.clone()));
@@ -89,8 +92,10 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
     };
     if abandoned {
         // The keeper is dead, so nobody would clean up after us: everything goes now, without a drain.
-        node.faults.clear_all().await.context("ending faults")?;
+        let cleared = node.faults.clear_all().await;
+        // Whatever became of the faults. A pause that could not be ended is in the journal, and its process ends here.
         kill_services();
+        cleared.context("ending faults")?;
         return Ok(Exit::CouldNotJudge);
     }
     Ok(stop(&node).await)

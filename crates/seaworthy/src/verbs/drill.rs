@@ -51,7 +51,7 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
             let gateway =
                 node.gateway.context("the spec has no `gateway`, so there is nothing to send load to")?;
             let options = DrillOptions { seed, no_reset: arguments.no_reset, gateway };
-            let http_node = http_node(&folder, node.admin)?;
+            let http_node = http_node(&folder, node.admin)?.abandoned_when(stack.abandonment());
             judge(plan, &http_node, &options, &screen, &interrupt).await
         }
         Err(error) => not_started(plan, seed, format!("{error:#}")),
@@ -59,7 +59,7 @@ async fn drill(arguments: &DrillArgs, plan: &Plan) -> Result<Exit> {
     screen.line("stopping the backend");
     // Before the stop takes it away: another node, or none, means that the first one was lost.
     let is_lost =
-        state_dir::read_node(&folder).ok().map(|node| node.pid) != first_pid || stack.is_abandoned();
+        state_dir::read_node(&folder).ok().map(|node| node.pid) != first_pid || stack.abandonment()();
     match stack.stop().await {
         Leftovers::None if is_lost => forgive_lost_node(&mut report),
         Leftovers::None => {}

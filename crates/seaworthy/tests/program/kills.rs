@@ -94,7 +94,8 @@ fn a_killed_keeper_ends_node_services_and_drill() {
         let processes = stage.processes(&[drill.pid()]);
         let keeper = processes.iter().find(|(_, text)| text.contains(" keeper ")).expect("a keeper");
         kill(keeper.0, "KILL");
-        let status = drill.wait(Duration::from_mins(1));
+        // Nobody is left who would start the node again, so nobody waits for that.
+        let status = drill.wait(Duration::from_secs(5));
         assert_eq!(status.code(), Some(2), "{}\n{}", stage.stdout(), stage.stderr());
         stage.assert_empty_within(Duration::from_secs(2), &ports(&node));
     }
