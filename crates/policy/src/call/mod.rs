@@ -58,6 +58,8 @@ pub struct Call {
     /// Attempts begun for free, on proof; they do not count against `max_attempts`.
     free: u8,
     resend: Option<Resend>,
+    /// The last back-off, which the next one may depend on.
+    waited: Duration,
     hedge_at: Option<Time>,
     /// The hedges' reserve may be used: this request waits longer than any usual one.
     hedge_is_urgent: bool,
@@ -130,6 +132,7 @@ impl Call {
             trail: Vec::new(),
             free: 0,
             resend: None,
+            waited: Duration::ZERO,
             hedge_at: None,
             hedge_is_urgent: false,
             maybe_executed: false,

@@ -47,8 +47,11 @@ impl Call {
         let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
         let retry_index =
             u32::from(self.trail.iter().filter(|trace| trace.kind == AttemptKind::Retry).count() as u8);
-        let backoff =
-            if fresh { Duration::ZERO } else { self.config.backoff.delay(context.rng, retry_index) };
+        let backoff = if fresh {
+            Duration::ZERO
+        } else {
+            self.config.backoff.delay(context.rng, retry_index, self.waited)
+        };
         let wait = backoff.max(trouble.pause.unwrap_or(Duration::ZERO));
         if !self.fits(context, wait) {
             return false;
@@ -58,6 +61,7 @@ impl Call {
             return false;
         }
         self.free += u8::from(trouble.free);
+        self.waited = backoff;
         self.drop_answer(context, trouble);
         if wait.is_zero() {
             self.begin(context, AttemptKind::Retry, budgeted);

@@ -116,7 +116,7 @@ impl Resolver<'_> {
             retry: retries,
             hedge_percentile,
             min_hedge_delay,
-            park: default.park,
+            ..default
         }
     }
 
@@ -150,6 +150,8 @@ impl Resolver<'_> {
             Jitter::None => "none".to_owned(),
             Jitter::Full => "full".to_owned(),
             Jitter::Equal => "equal".to_owned(),
+            Jitter::Additive => "additive".to_owned(),
+            Jitter::Decorrelated => "decorrelated".to_owned(),
         };
         let jitter = self.effective(section, "jitter", jitter, (default.jitter, from("jitter")), show);
         BackoffConfig { initial, max, jitter, ..default }

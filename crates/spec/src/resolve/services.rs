@@ -231,7 +231,7 @@ impl Resolver<'_> {
             fast_period: default.fast_period.min(period),
             timeout: self.duration(section, "timeout", default.timeout),
             initial_delay: self.duration(section, "initial_delay", default.initial_delay),
-            jitter: default.jitter,
+            ..default
         };
         debug_assert!(health.validate().is_ok(), "the shapes of probe keys imply a valid config");
         ProbePlan { action, health }
