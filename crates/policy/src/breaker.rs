@@ -16,33 +16,41 @@
 //!   returns counts as failed, so that the circuit cannot stay half-open for ever.
 //! - Giving a call up is an **outcome**: slow when it took long enough, otherwise nothing; callers that time
 //!   out outside the breaker do not blind it. A cancelled probe gives its place back and decides nothing.
-//! - Windows are exact: what it takes to open does not depend on how long things went well.
+//! - Windows are exact, by time or by count: what it takes to open does not depend on how long things went well.
+//!
+//! *Too many requests* (429) is a failure for the rate and for a probe, and nothing for a run of failures: the backend
+//! works, it only wants less. A person may take the decision over ([`Mode`]); what was under way then counts no more.
 //!
 //! Rates are looked at only when a call was bad, so the call that reaches the minimum must itself be bad.
 //!
-//! **Rejected:** a count window (its age depends on traffic); a moving average (a burst can hide an outage);
+//! **Rejected:** a moving average (a burst can hide an outage);
 //! closing on the first good probe (a backend that fails every other call would flap); a ring over generations
 //! that lets late results count "a little".
 //!
 //! Worked number, with the defaults: 200 calls per second, all failing at once from second 0. After 500 ms
 //! without success the circuit opens; probes follow after 1 s, 2 s, 4 s ... 60 s, each +- 20 %. Three probes
 //! per wait are 3 calls in place of 200 and then 12 000. Back for good, the first second of the ramp admits
-//! about 15 %, the last one 95 %.
+//! about 15 %, the last one 95 %. One breaker with a window by time takes at most 256 bytes, so ten thousand keys take
+//! 2.5 MB; they share one configuration.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::scaled;
-use crate::{Ratio, Rng, Sample, Time, Totals, Window};
+use crate::{Ratio, Rng, Sample, Time, Totals};
+use outcome::Role;
+use probes::{Probes, Vote};
+use window::Window;
 
 mod config;
 mod outcome;
+mod probes;
+mod window;
 
-pub use config::{BreakerConfig, PROBES_MAX};
+pub use config::{BreakerConfig, Mode, PROBES_MAX, SLIDING_WINDOW_SIZE_MAX, WindowType};
 pub use outcome::{Outcome, Permit, Reason, Rejected, State, Transition};
 
-/// Slices of the sliding window.
-const WINDOW_BUCKETS: usize = 10;
 /// Transitions kept until they are taken; older ones are dropped first.
 pub const TRANSITIONS_MAX: usize = 8;
 /// The share that a ramp begins with: without any traffic there would be nothing to judge it by.
@@ -53,38 +61,23 @@ const DOUBLINGS_MAX: u32 = 40;
 #[derive(Clone, Debug)]
 enum Phase {
     Closed,
-    Open { until: Time },
-    HalfOpen(Probes),
-    Ramp { since: Time },
+    Open {
+        until: Time,
+    },
+    /// Boxed, because few breakers are ever in it and all would be larger for it.
+    HalfOpen(Box<Probes>),
+    Ramp {
+        since: Time,
+    },
 }
 
-/// The probes of one half-open state.
-#[derive(Clone, Debug, Default)]
-struct Probes {
-    outstanding: Vec<Probe>,
-    good: u32,
-    bad: u32,
-    next_number: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    number: u32,
-    /// When it counts as failed.
-    due: Time,
-}
-
-impl Probes {
-    /// Places taken, by probes under way and by probes that have decided.
-    fn taken(&self) -> u32 {
-        self.outstanding.len() as u32 + self.good + self.bad
-    }
-}
+const _: () = assert!(size_of::<Breaker>() <= 256, "the bound on memory per key");
 
 /// The circuit breaker of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    config: BreakerConfig,
+    config: Arc<BreakerConfig>,
+    mode: Mode,
     phase: Phase,
     generation: u32,
     window: Window,
@@ -93,21 +86,28 @@ pub struct Breaker {
     no_success_since: Time,
     /// Openings since the last full ramp.
     openings: u32,
-    transitions: VecDeque<Transition>,
+    /// Those not taken yet; `None` when there are none.
+    #[expect(clippy::box_collection, reason = "8 bytes per key instead of 32; most keys never have any")]
+    transitions: Option<Box<VecDeque<Transition>>>,
     latest: Time,
 }
 
 impl Breaker {
-    /// A closed circuit that begins to observe at `now`.
-    pub fn new(config: BreakerConfig, now: Time) -> Self {
+    /// A closed circuit that begins to observe at `now`. Breakers of many keys share their configuration.
+    pub fn new(config: impl Into<Arc<BreakerConfig>>, now: Time) -> Self {
+        let config = config.into();
         Breaker {
+            mode: config.mode,
             phase: Phase::Closed,
             generation: 0,
-            window: Window::new(config.sliding_window, WINDOW_BUCKETS),
+            window: match config.sliding_window_type {
+                WindowType::TimeBased => Window::by_time(),
+                WindowType::CountBased => Window::by_count(config.sliding_window_size),
+            },
             failures_in_a_row: 0,
             no_success_since: now,
             openings: 0,
-            transitions: VecDeque::new(),
+            transitions: None,
             latest: now,
             config,
         }
@@ -116,31 +116,17 @@ impl Breaker {
     /// Asks for the right to make one call.
     pub fn admit(&mut self, now: Time, rng: &mut Rng) -> Result<Permit, Rejected> {
         let now = self.advance(now, rng);
-        let places = self.config.permitted_number_of_calls_in_half_open_state;
-        let soon = self.config.wait_duration_in_open_state;
-        match &mut self.phase {
-            Phase::Closed => Ok(Permit { generation: self.generation, probe: None }),
-            Phase::Open { until } => Err(Rejected::Open { retry_after: until.saturating_since(now) }),
-            Phase::HalfOpen(probes) if probes.taken() < places => {
-                let number = probes.next_number;
-                probes.next_number += 1;
-                probes.outstanding.push(Probe { number, due: now + self.config.probe_timeout });
-                Ok(Permit { generation: self.generation, probe: Some(number) })
+        let role = match self.mode {
+            Mode::Automatic => self.admit_by_phase(now, rng)?,
+            // What it would have rejected passes, and has no part in its decisions.
+            Mode::MetricsOnly => self.admit_by_phase(now, rng).unwrap_or(Role::Uncounted),
+            Mode::ForceClosed => Role::Call,
+            Mode::Disabled => Role::Uncounted,
+            Mode::ForceOpen => {
+                return Err(Rejected::Open { retry_after: self.config.wait_duration_in_open_state });
             }
-            Phase::HalfOpen(probes) => {
-                let due = probes.outstanding.iter().map(|probe| probe.due).min();
-                let retry_after = due.map_or(soon, |due| due.saturating_since(now).min(soon));
-                Err(Rejected::ProbesBusy { retry_after })
-            }
-            Phase::Ramp { since } => {
-                let ramped = now.saturating_since(*since);
-                if rng.chance(ramp_share(ramped, self.config.recovery_ramp).get()) {
-                    return Ok(Permit { generation: self.generation, probe: None });
-                }
-                let left = self.config.recovery_ramp.saturating_sub(ramped);
-                Err(Rejected::Ramping { retry_after: left.min(soon) })
-            }
-        }
+        };
+        Ok(Permit { generation: self.generation, role })
     }
 
     /// Reports what became of a call. A permit of another generation changes nothing.
@@ -150,11 +136,29 @@ impl Breaker {
         if permit.generation != self.generation {
             return;
         }
-        match permit.probe {
-            Some(number) => self.complete_probe(now, rng, number, outcome),
-            None => self.complete_call(now, rng, outcome),
+        match permit.role {
+            Role::Probe(number) => self.complete_probe(now, rng, number, outcome),
+            Role::Call => self.complete_call(now, rng, outcome),
+            Role::Uncounted => {}
         }
         self.check_in_debug();
+    }
+
+    /// Hands the decision over to a person, or back. Whatever was seen or is under way counts no more.
+    pub fn set_mode(&mut self, now: Time, mode: Mode) {
+        if mode == self.mode {
+            return;
+        }
+        self.latest = self.latest.max(now);
+        let from = self.state_entered();
+        self.mode = mode;
+        self.openings = 0;
+        self.enter_from(from, Phase::Closed, Reason::ModeChanged);
+    }
+
+    /// Who decides.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Does what is due by `now`: ends a wait, fails a probe that did not return, finishes a ramp.
@@ -167,13 +171,22 @@ impl Breaker {
         match &self.phase {
             Phase::Closed => None,
             Phase::Open { until } => Some(*until),
-            Phase::HalfOpen(probes) => probes.outstanding.iter().map(|probe| probe.due).min(),
+            Phase::HalfOpen(probes) => probes.next_due(),
             Phase::Ramp { since } => Some(*since + self.config.recovery_ramp),
         }
     }
 
-    /// The state as of `now`.
+    /// The state as of `now`, as callers meet it.
     pub fn state(&self, now: Time) -> State {
+        match self.mode {
+            Mode::Automatic => self.decided_state(now),
+            Mode::ForceOpen => State::ForcedOpen,
+            Mode::ForceClosed | Mode::Disabled | Mode::MetricsOnly => State::Closed,
+        }
+    }
+
+    /// The state as of `now` that the machine would be in if it were obeyed; [`Mode::MetricsOnly`] is for watching it.
+    pub fn decided_state(&self, now: Time) -> State {
         let now = now.max(self.latest);
         match &self.phase {
             Phase::Closed => State::Closed,
@@ -197,25 +210,33 @@ impl Breaker {
 
     /// What the window holds at `now`.
     pub fn totals(&self, now: Time) -> Totals {
-        self.window.totals(now)
+        self.window.totals(now.max(self.latest), self.config.sliding_window)
     }
 
     /// The oldest transition that was not taken yet.
     pub fn take_transition(&mut self) -> Option<Transition> {
-        self.transitions.pop_front()
+        let kept = self.transitions.as_mut()?;
+        let oldest = kept.pop_front();
+        if kept.is_empty() {
+            self.transitions = None;
+        }
+        oldest
     }
 
-    /// Closes the circuit and forgets everything; calls under way no longer count.
+    /// Closes the circuit and forgets everything but its mode; calls under way no longer count.
     pub fn reset(&mut self, now: Time) {
         let now = self.latest.max(now);
         self.latest = now;
         self.openings = 0;
-        self.enter(now, Phase::Closed, Reason::Reset);
+        self.enter(Phase::Closed, Reason::Reset);
     }
 
     /// Panics when the state contradicts itself.
     pub fn check_invariants(&self) {
-        assert!(self.transitions.len() <= TRANSITIONS_MAX, "more transitions kept than allowed");
+        let kept = self.transitions.as_ref().map_or(0, |kept| kept.len());
+        assert!(kept <= TRANSITIONS_MAX, "more transitions kept than allowed");
+        let decides = matches!(self.mode, Mode::Automatic | Mode::MetricsOnly);
+        assert!(decides || matches!(self.phase, Phase::Closed), "decides, though a person does");
         assert!(self.no_success_since <= self.latest, "a success in the future");
         match &self.phase {
             Phase::Closed => assert_eq!(self.openings, 0, "closed without a full ramp"),
@@ -225,10 +246,8 @@ impl Breaker {
                 assert!(*until <= self.latest.after(longest), "a wait that is too long");
             }
             Phase::HalfOpen(probes) => {
-                let places = self.config.permitted_number_of_calls_in_half_open_state;
-                assert!(probes.taken() <= places, "more probes than places");
-                assert_eq!(verdict(probes, places), None, "decided, and still half-open");
-                assert!(probes.outstanding.iter().all(|probe| probe.due > self.latest), "an overdue probe");
+                probes
+                    .check_invariants(self.latest, self.config.permitted_number_of_calls_in_half_open_state);
             }
             Phase::Ramp { since } => assert!(*since <= self.latest, "a ramp that begins in the future"),
         }
@@ -240,23 +259,43 @@ impl Breaker {
         }
     }
 
+    fn admit_by_phase(&mut self, now: Time, rng: &mut Rng) -> Result<Role, Rejected> {
+        let soon = self.config.wait_duration_in_open_state;
+        match &mut self.phase {
+            Phase::Closed => Ok(Role::Call),
+            Phase::Open { until } => Err(Rejected::Open { retry_after: until.saturating_since(now) }),
+            Phase::HalfOpen(probes) => {
+                let places = self.config.permitted_number_of_calls_in_half_open_state;
+                let number = probes.admit(places, now + self.config.probe_timeout);
+                let busy = || Rejected::ProbesBusy { retry_after: probes.retry_after(now, soon) };
+                number.map(Role::Probe).ok_or_else(busy)
+            }
+            Phase::Ramp { since } => {
+                let ramped = now.saturating_since(*since);
+                if rng.chance(ramp_share(ramped, self.config.recovery_ramp).get()) {
+                    return Ok(Role::Call);
+                }
+                let left = self.config.recovery_ramp.saturating_sub(ramped);
+                Err(Rejected::Ramping { retry_after: left.min(soon) })
+            }
+        }
+    }
+
     /// Does what is due and returns the moment it is, which never lies before an earlier one.
     fn advance(&mut self, now: Time, rng: &mut Rng) -> Time {
         let now = self.latest.max(now);
         self.latest = now;
         match &mut self.phase {
             Phase::Open { until } if *until <= now => {
-                self.enter(now, Phase::HalfOpen(Probes::default()), Reason::WaitOver);
+                self.enter(Phase::HalfOpen(Box::default()), Reason::WaitOver);
             }
             Phase::HalfOpen(probes) => {
-                let before = probes.outstanding.len();
-                probes.outstanding.retain(|probe| probe.due > now);
-                probes.bad += (before - probes.outstanding.len()) as u32;
+                probes.time_out(now);
                 self.follow_majority(now, rng);
             }
             Phase::Ramp { since } if now.saturating_since(*since) >= self.config.recovery_ramp => {
                 self.openings = 0;
-                self.enter(now, Phase::Closed, Reason::RampFinished);
+                self.enter(Phase::Closed, Reason::RampFinished);
             }
             Phase::Closed | Phase::Open { .. } | Phase::Ramp { .. } => {}
         }
@@ -266,33 +305,30 @@ impl Breaker {
 
     fn complete_probe(&mut self, now: Time, rng: &mut Rng, number: u32, outcome: Outcome) {
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
-        let Some(place) = probes.outstanding.iter().position(|probe| probe.number == number) else {
-            return; // It timed out, and was counted then.
+        let vote = match outcome {
+            Outcome::Success { elapsed } if !self.config.is_slow(elapsed) => Vote::Good,
+            Outcome::Success { .. } | Outcome::Failure { .. } | Outcome::Throttled { .. } => Vote::Bad,
+            Outcome::Cancelled { elapsed } if self.config.is_slow(elapsed) => Vote::Bad,
+            Outcome::Ignored | Outcome::Cancelled { .. } => Vote::None,
         };
-        probes.outstanding.swap_remove(place);
-        match outcome {
-            Outcome::Success { elapsed } if !self.config.is_slow(elapsed) => probes.good += 1,
-            Outcome::Success { .. } | Outcome::Failure { .. } => probes.bad += 1,
-            Outcome::Cancelled { elapsed } if self.config.is_slow(elapsed) => probes.bad += 1,
-            Outcome::Ignored | Outcome::Cancelled { .. } => {}
-        }
+        probes.complete(number, vote);
         self.follow_majority(now, rng);
     }
 
     fn complete_call(&mut self, now: Time, rng: &mut Rng, outcome: Outcome) {
         let Some(sample) = sample_of(&self.config, outcome) else { return };
-        self.window.record(now, sample);
-        match sample {
-            Sample::Ok | Sample::SlowOk => {
+        self.window.record(now, self.config.sliding_window, sample);
+        match outcome {
+            Outcome::Success { .. } => {
                 self.failures_in_a_row = 0;
                 self.no_success_since = now;
             }
-            Sample::Failed | Sample::SlowFailed => {
-                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-            }
-            Sample::Abandoned => {}
+            Outcome::Failure { .. } => self.failures_in_a_row = self.failures_in_a_row.saturating_add(1),
+            // Whoever asks for less is up; and a caller's patience is not a verdict.
+            Outcome::Throttled { .. } | Outcome::Cancelled { .. } | Outcome::Ignored => {}
         }
         if sample != Sample::Ok
+            && self.mode != Mode::ForceClosed
             && let Some(reason) = self.reason_to_open(now)
         {
             self.open(now, rng, reason);
@@ -305,7 +341,7 @@ impl Breaker {
         if failures >= self.config.consecutive_failures && quiet {
             return Some(Reason::ConsecutiveFailures { failures });
         }
-        let totals = self.window.totals(now);
+        let totals = self.totals(now);
         let calls = totals.calls();
         if calls < u64::from(self.config.minimum_number_of_calls) {
             return None;
@@ -321,13 +357,13 @@ impl Breaker {
 
     fn follow_majority(&mut self, now: Time, rng: &mut Rng) {
         let Phase::HalfOpen(probes) = &self.phase else { return };
-        match verdict(probes, self.config.permitted_number_of_calls_in_half_open_state) {
+        match probes.verdict(self.config.permitted_number_of_calls_in_half_open_state) {
             None => {}
             Some(Reason::ProbesPassed) if self.config.recovery_ramp.is_zero() => {
                 self.openings = 0;
-                self.enter(now, Phase::Closed, Reason::ProbesPassed);
+                self.enter(Phase::Closed, Reason::ProbesPassed);
             }
-            Some(Reason::ProbesPassed) => self.enter(now, Phase::Ramp { since: now }, Reason::ProbesPassed),
+            Some(Reason::ProbesPassed) => self.enter(Phase::Ramp { since: now }, Reason::ProbesPassed),
             Some(reason) => self.open(now, rng, reason),
         }
     }
@@ -337,28 +373,34 @@ impl Breaker {
         let doubled = scaled(self.config.wait_duration_in_open_state, (1_u64 << doublings) as f64);
         let wait = rng.jitter(doubled.min(self.config.max_wait), self.config.wait_jitter);
         self.openings = self.openings.saturating_add(1);
-        self.enter(now, Phase::Open { until: now + wait }, reason);
+        self.enter(Phase::Open { until: now + wait }, reason);
     }
 
-    fn enter(&mut self, now: Time, phase: Phase, reason: Reason) {
-        let from = self.state_entered();
+    fn enter(&mut self, phase: Phase, reason: Reason) {
+        self.enter_from(self.state_entered(), phase, reason);
+    }
+
+    fn enter_from(&mut self, from: State, phase: Phase, reason: Reason) {
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
         // The end of a ramp changes how much passes, not what was seen: its evidence stays.
         if reason != Reason::RampFinished {
             self.window.clear();
             self.failures_in_a_row = 0;
-            self.no_success_since = now;
+            self.no_success_since = self.latest;
         }
-        if self.transitions.len() == TRANSITIONS_MAX {
-            self.transitions.pop_front();
+        let transition = Transition { from, to: self.state_entered(), reason, at: self.latest };
+        let kept = self.transitions.get_or_insert_default();
+        if kept.len() == TRANSITIONS_MAX {
+            kept.pop_front();
         }
-        self.transitions.push_back(Transition { from, to: self.state_entered(), reason, at: now });
+        kept.push_back(transition);
     }
 
     /// The phase as people see it; a ramp by the share it has at the latest moment.
     fn state_entered(&self) -> State {
         match &self.phase {
+            _ if self.mode == Mode::ForceOpen => State::ForcedOpen,
             Phase::Closed => State::Closed,
             Phase::Open { until } => State::Open { until: *until },
             Phase::HalfOpen(_) => State::HalfOpen,
@@ -375,22 +417,12 @@ fn sample_of(config: &BreakerConfig, outcome: Outcome) -> Option<Sample> {
     match outcome {
         Outcome::Success { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowOk),
         Outcome::Success { .. } => Some(Sample::Ok),
-        Outcome::Failure { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowFailed),
-        Outcome::Failure { .. } => Some(Sample::Failed),
+        Outcome::Failure { elapsed } | Outcome::Throttled { elapsed } if config.is_slow(elapsed) => {
+            Some(Sample::SlowFailed)
+        }
+        Outcome::Failure { .. } | Outcome::Throttled { .. } => Some(Sample::Failed),
         Outcome::Cancelled { elapsed } if config.is_slow(elapsed) => Some(Sample::Abandoned),
         Outcome::Cancelled { .. } | Outcome::Ignored => None,
-    }
-}
-
-/// What the probes say: a majority of the places good, or none possible any more, or not decided.
-fn verdict(probes: &Probes, places: u32) -> Option<Reason> {
-    let majority = places / 2 + 1;
-    if probes.good >= majority {
-        Some(Reason::ProbesPassed)
-    } else if probes.bad > places - majority {
-        Some(Reason::ProbesFailed)
-    } else {
-        None
     }
 }
 

@@ -35,6 +35,13 @@ pub enum Sample {
     Abandoned,
 }
 
+impl Sample {
+    /// Whether the call was slow, however it ended.
+    pub(crate) fn is_slow(self) -> bool {
+        matches!(self, Sample::SlowOk | Sample::SlowFailed | Sample::Abandoned)
+    }
+}
+
 /// Sums over the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -52,6 +59,15 @@ impl Totals {
     /// All calls counted, each once.
     pub fn calls(&self) -> u64 {
         self.ok + self.failed + self.abandoned
+    }
+
+    /// The sum that counts this call; slowness is counted beside it.
+    pub(crate) fn count_of(&mut self, sample: Sample) -> &mut u64 {
+        match sample {
+            Sample::Ok | Sample::SlowOk => &mut self.ok,
+            Sample::Failed | Sample::SlowFailed => &mut self.failed,
+            Sample::Abandoned => &mut self.abandoned,
+        }
     }
 }
 
@@ -98,7 +114,7 @@ impl Window {
             Sample::Abandoned => &mut bucket.abandoned,
         };
         *count = count.saturating_add(1);
-        if matches!(sample, Sample::SlowOk | Sample::SlowFailed | Sample::Abandoned) {
+        if sample.is_slow() {
             bucket.slow = bucket.slow.saturating_add(1);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use seaworthy_policy::breaker::{Outcome, Permit, Rejected, State};
+use seaworthy_policy::breaker::{Outcome, Permit, Rejected, State, WindowType};
 use seaworthy_policy::{Breaker, BreakerConfig, Rng, Time};
 
 const BUCKETS: u64 = 10;
@@ -30,6 +30,7 @@ enum Step {
 enum Kind {
     Success,
     Failure,
+    Throttled,
     Ignored,
     Cancelled,
 }
@@ -38,6 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let kind = prop_oneof![
         3 => Just(Kind::Success),
         4 => Just(Kind::Failure),
+        1 => Just(Kind::Throttled),
         1 => Just(Kind::Ignored),
         1 => Just(Kind::Cancelled),
     ];
@@ -57,8 +59,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn configs() -> impl Strategy<Value = BreakerConfig> {
-    (1_u32..5, 0_u64..300, 1_u32..8, 1_u32..6, any::<bool>(), prop_oneof![Just(0_u64), Just(400)]).prop_map(
-        |(consecutive_failures, quiet, minimum_number_of_calls, places, slow, ramp)| BreakerConfig {
+    let ramp = prop_oneof![Just(0_u64), Just(400)];
+    let window = prop_oneof![Just(None), (1_u32..12).prop_map(Some)];
+    (1_u32..5, 0_u64..300, 1_u32..8, 1_u32..6, any::<bool>(), ramp, window).prop_map(
+        |(consecutive_failures, quiet, minimum_number_of_calls, places, slow, ramp, window)| BreakerConfig {
+            sliding_window_type: if window.is_some() {
+                WindowType::CountBased
+            } else {
+                WindowType::TimeBased
+            },
+            sliding_window_size: window.unwrap_or(100),
             consecutive_failures,
             quiet: Duration::from_millis(quiet),
             minimum_number_of_calls,
@@ -98,12 +108,15 @@ enum ModelState {
 
 /// What one call left behind. Kept for ever.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a record of facts, each independent")]
 struct Record {
     at: Time,
     era: u32,
     ok: bool,
     failed: bool,
     slow: bool,
+    /// Counts in a run of failures.
+    in_a_row: bool,
 }
 
 #[derive(Debug)]
@@ -193,6 +206,11 @@ impl Model {
     }
 
     fn in_window(&self) -> Vec<Record> {
+        if self.config.sliding_window_type == WindowType::CountBased {
+            let of_this_era = self.records.iter().copied().filter(|record| record.era == self.era);
+            let newest_first: Vec<Record> = of_this_era.rev().collect();
+            return newest_first.into_iter().take(self.config.sliding_window_size as usize).collect();
+        }
         let width = self.config.sliding_window.as_nanos() as u64 / BUCKETS;
         let newest = self.now.as_nanos() / width;
         let live =
@@ -211,7 +229,7 @@ impl Model {
             let verdict = match outcome {
                 _ if overdue => Verdict::Bad,
                 Outcome::Success { elapsed } if !is_slow(elapsed) => Verdict::Good,
-                Outcome::Success { .. } | Outcome::Failure { .. } => Verdict::Bad,
+                Outcome::Success { .. } | Outcome::Failure { .. } | Outcome::Throttled { .. } => Verdict::Bad,
                 Outcome::Cancelled { elapsed } if is_slow(elapsed) => Verdict::Bad,
                 Outcome::Cancelled { .. } | Outcome::Ignored => Verdict::Freed,
             };
@@ -221,11 +239,12 @@ impl Model {
         }
         let (ok, failed, slow) = match outcome {
             Outcome::Success { elapsed } => (true, false, is_slow(elapsed)),
-            Outcome::Failure { elapsed } => (false, true, is_slow(elapsed)),
+            Outcome::Failure { elapsed } | Outcome::Throttled { elapsed } => (false, true, is_slow(elapsed)),
             Outcome::Cancelled { elapsed } if is_slow(elapsed) => (false, false, true),
             Outcome::Cancelled { .. } | Outcome::Ignored => return,
         };
-        self.records.push(Record { at: self.now, era: self.era, ok, failed, slow });
+        let in_a_row = matches!(outcome, Outcome::Failure { .. });
+        self.records.push(Record { at: self.now, era: self.era, ok, failed, slow, in_a_row });
         if (failed || slow) && self.should_open() {
             self.open();
         }
@@ -234,7 +253,7 @@ impl Model {
     fn should_open(&self) -> bool {
         let era: Vec<Record> = self.records.iter().copied().filter(|record| record.era == self.era).collect();
         let last_ok = era.iter().filter(|record| record.ok).map(|record| record.at).max();
-        let run = era.iter().rev().take_while(|record| !record.ok).filter(|record| record.failed).count();
+        let run = era.iter().rev().take_while(|record| !record.ok).filter(|record| record.in_a_row).count();
         let quiet = self.now.saturating_since(last_ok.unwrap_or(self.era_began)) >= self.config.quiet;
         if run >= self.config.consecutive_failures as usize && quiet {
             return true;
@@ -332,6 +351,7 @@ fn run(config: BreakerConfig, seed: u64, steps: &[Step]) {
                 let outcome = match outcome {
                     Kind::Success => Outcome::Success { elapsed },
                     Kind::Failure => Outcome::Failure { elapsed },
+                    Kind::Throttled => Outcome::Throttled { elapsed },
                     Kind::Ignored => Outcome::Ignored,
                     Kind::Cancelled => Outcome::Cancelled { elapsed },
                 };

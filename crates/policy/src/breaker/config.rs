@@ -8,6 +8,35 @@ use crate::error::{require, require_positive, require_share};
 /// The most probes a configuration may permit at once.
 pub const PROBES_MAX: u32 = 100;
 
+/// The most calls that a window by count may hold; one byte each.
+pub const SLIDING_WINDOW_SIZE_MAX: u32 = 65_536;
+
+/// What rates look back over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowType {
+    /// The calls of the last `sliding_window`.
+    #[default]
+    TimeBased,
+    /// The last `sliding_window_size` calls, however old.
+    CountBased,
+}
+
+/// Who decides: the breaker, or a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The breaker.
+    #[default]
+    Automatic,
+    /// Nothing passes, until told otherwise.
+    ForceOpen,
+    /// Everything passes and is counted; nothing opens the circuit.
+    ForceClosed,
+    /// Everything passes and nothing is counted.
+    Disabled,
+    /// Everything passes; the breaker decides and tells its transitions, and is not obeyed.
+    MetricsOnly,
+}
+
 /// When to open, for how long, and how to come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerConfig {
@@ -20,8 +49,12 @@ pub struct BreakerConfig {
     pub failure_rate_threshold: f64,
     /// Calls that the window must hold before a rate means anything.
     pub minimum_number_of_calls: u32,
-    /// How far back rates look.
+    /// What rates look back over.
+    pub sliding_window_type: WindowType,
+    /// How far back rates look, by time.
     pub sliding_window: Duration,
+    /// Over how many calls rates look back, by count; 1 to [`SLIDING_WINDOW_SIZE_MAX`].
+    pub sliding_window_size: u32,
     /// From when on a call is slow; without it, no call is, and cancelled calls never count.
     pub slow_call_duration: Option<Duration>,
     /// The share of slow calls that opens the circuit; above 0, up to 1.
@@ -38,6 +71,8 @@ pub struct BreakerConfig {
     pub probe_timeout: Duration,
     /// How long traffic takes to grow back; zero closes the circuit at once.
     pub recovery_ramp: Duration,
+    /// Who decides at the beginning.
+    pub mode: Mode,
 }
 
 impl Default for BreakerConfig {
@@ -47,7 +82,9 @@ impl Default for BreakerConfig {
             quiet: Duration::from_millis(500),
             failure_rate_threshold: 0.5,
             minimum_number_of_calls: 20,
+            sliding_window_type: WindowType::TimeBased,
             sliding_window: Duration::from_secs(10),
+            sliding_window_size: 100,
             slow_call_duration: None,
             slow_call_rate_threshold: 0.8,
             wait_duration_in_open_state: Duration::from_secs(1),
@@ -56,6 +93,7 @@ impl Default for BreakerConfig {
             permitted_number_of_calls_in_half_open_state: 3,
             probe_timeout: Duration::from_secs(10),
             recovery_ramp: Duration::from_secs(10),
+            mode: Mode::Automatic,
         }
     }
 }
@@ -68,6 +106,11 @@ impl BreakerConfig {
         require(rate(self.failure_rate_threshold), "failure_rate_threshold", "be above 0 and at most 1")?;
         require(self.minimum_number_of_calls > 0, "minimum_number_of_calls", "be at least 1")?;
         require_positive(self.sliding_window, "sliding_window")?;
+        let size = 1..=SLIDING_WINDOW_SIZE_MAX;
+        require(size.contains(&self.sliding_window_size), "sliding_window_size", "be from 1 to 65536")?;
+        let reachable = self.sliding_window_type == WindowType::TimeBased
+            || self.minimum_number_of_calls <= self.sliding_window_size;
+        require(reachable, "minimum_number_of_calls", "be at most `sliding_window_size`")?;
         require_positive(self.slow_call_duration.unwrap_or(Duration::MAX), "slow_call_duration")?;
         require(rate(self.slow_call_rate_threshold), "slow_call_rate_threshold", "be above 0 and at most 1")?;
         require_positive(self.wait_duration_in_open_state, "wait_duration_in_open_state")?;

@@ -9,8 +9,18 @@ use crate::{Ratio, Time};
 #[must_use = "a permit that is not completed holds a probe's place until it times out"]
 pub struct Permit {
     pub(super) generation: u32,
-    /// The probe's number within its half-open state.
-    pub(super) probe: Option<u32>,
+    pub(super) role: Role,
+}
+
+/// What a call means to the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It counts in the window.
+    Call,
+    /// It decides, under this number within its half-open state.
+    Probe(u32),
+    /// It means nothing.
+    Uncounted,
 }
 
 impl Permit {
@@ -21,7 +31,7 @@ impl Permit {
 
     /// Whether the call decides if the circuit closes.
     pub fn is_probe(&self) -> bool {
-        self.probe.is_some()
+        matches!(self.role, Role::Probe(_))
     }
 }
 
@@ -69,6 +79,11 @@ pub enum Outcome {
         /// How long the call took.
         elapsed: Duration,
     },
+    /// The backend asked for less (429, `RESOURCE_EXHAUSTED`): a failure for the rate and for a probe, but not one in a row.
+    Throttled {
+        /// How long the call took.
+        elapsed: Duration,
+    },
     /// The answer says nothing about the backend's health (a caller's own error).
     Ignored,
     /// The caller gave up. Slow if it took long enough, otherwise not counted.
@@ -90,6 +105,8 @@ pub enum State {
     },
     /// A few probes pass.
     HalfOpen,
+    /// Nothing passes, because somebody said so.
+    ForcedOpen,
     /// A growing share passes.
     Ramp {
         /// The probability that a call passes.
@@ -129,6 +146,8 @@ pub enum Reason {
     RampFinished,
     /// Somebody asked for it.
     Reset,
+    /// Somebody took the decision over, or gave it back.
+    ModeChanged,
 }
 
 /// One change of state.

@@ -314,7 +314,7 @@ impl Endpoint {
             self.sample(permit.lane, now, elapsed);
         }
         let outcome = match answer.class {
-            Class::Throttled => breaker::Outcome::Ignored,
+            Class::Throttled => breaker::Outcome::Throttled { elapsed },
             class if class.is_failure() => breaker::Outcome::Failure { elapsed },
             _ => breaker::Outcome::Success { elapsed },
         };
@@ -494,6 +494,7 @@ fn breaker_state(state: breaker::State) -> &'static str {
         breaker::State::Closed => "closed",
         breaker::State::Open { .. } => "open",
         breaker::State::HalfOpen => "half_open",
+        breaker::State::ForcedOpen => "forced_open",
         breaker::State::Ramp { .. } => "ramp",
     }
 }
@@ -508,5 +509,6 @@ fn breaker_reason(reason: breaker::Reason) -> &'static str {
         breaker::Reason::ProbesFailed => "probes failed",
         breaker::Reason::RampFinished => "full traffic passed",
         breaker::Reason::Reset => "reset on request",
+        breaker::Reason::ModeChanged => "somebody took over, or gave back",
     }
 }

@@ -1,116 +1,11 @@
-//! The breaker: tables, and each defect that other breakers have had.
+//! What opens the circuit, for how long, and how it comes back.
 
 use std::time::Duration;
 
 use seaworthy_policy::breaker::{Outcome, Permit, Reason, Rejected, State};
 use seaworthy_policy::{Breaker, BreakerConfig, Rng, Time};
 
-const QUICK: Duration = Duration::from_millis(1);
-const SUCCESS: Outcome = Outcome::Success { elapsed: QUICK };
-const FAILURE: Outcome = Outcome::Failure { elapsed: QUICK };
-
-/// A breaker with its clock and its randomness, so that a test reads as a story.
-struct Story {
-    breaker: Breaker,
-    rng: Rng,
-    now: Time,
-}
-
-impl Story {
-    fn new(config: BreakerConfig) -> Self {
-        assert_eq!(config.validate(), Ok(()));
-        Story { breaker: Breaker::new(config, Time::ZERO), rng: Rng::seeded(1), now: Time::ZERO }
-    }
-
-    fn wait(&mut self, millis: u64) -> &mut Self {
-        self.now = self.now + Duration::from_millis(millis);
-        self
-    }
-
-    fn admit(&mut self) -> Result<Permit, Rejected> {
-        self.breaker.admit(self.now, &mut self.rng)
-    }
-
-    fn complete(&mut self, permit: Permit, outcome: Outcome) {
-        self.breaker.complete(self.now, &mut self.rng, permit, outcome);
-        self.breaker.check_invariants();
-    }
-
-    /// One call that is let in and ends at once.
-    fn call(&mut self, outcome: Outcome) -> &mut Self {
-        let permit = self.admit().expect("the call is let in");
-        self.complete(permit, outcome);
-        self
-    }
-
-    fn repeat(&mut self, times: u32, outcome: Outcome) -> &mut Self {
-        for _ in 0..times {
-            self.call(outcome);
-        }
-        self
-    }
-
-    fn succeed(&mut self) -> &mut Self {
-        self.call(SUCCESS)
-    }
-
-    fn fail(&mut self) -> &mut Self {
-        self.call(FAILURE)
-    }
-
-    fn state(&self) -> State {
-        self.breaker.state(self.now)
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self.state(), State::Open { .. })
-    }
-
-    /// Fails until the circuit is open, and returns for how long it is.
-    fn open(&mut self) -> Duration {
-        self.wait(500);
-        for _ in 0..1_000 {
-            match self.admit() {
-                Ok(permit) => self.complete(permit, FAILURE),
-                Err(Rejected::Ramping { .. }) => {}
-                Err(rejected) => panic!("{rejected:?} while opening"),
-            }
-            if let State::Open { until } = self.state() {
-                return until.saturating_since(self.now);
-            }
-        }
-        panic!("a thousand failures do not open the circuit");
-    }
-
-    /// Goes to the end of the wait.
-    fn half_open(&mut self) -> &mut Self {
-        self.open();
-        self.now = self.breaker.next_deadline().expect("an open circuit has an end");
-        assert_eq!(self.state(), State::HalfOpen);
-        self
-    }
-
-    fn last_reason(&mut self) -> Option<Reason> {
-        std::iter::from_fn(|| self.breaker.take_transition()).last().map(|transition| transition.reason)
-    }
-}
-
-fn config() -> BreakerConfig {
-    BreakerConfig::default()
-}
-
-/// Nothing but rates may open this one.
-fn rates_only() -> BreakerConfig {
-    BreakerConfig { consecutive_failures: u32::MAX, ..config() }
-}
-
-fn slow_from(millis: u64) -> BreakerConfig {
-    BreakerConfig { slow_call_duration: Some(Duration::from_millis(millis)), ..config() }
-}
-
-fn exact_wait() -> BreakerConfig {
-    BreakerConfig { wait_jitter: 0.0, ..config() }
-}
+use crate::story::{FAILURE, QUICK, SUCCESS, Story, config, exact_wait, last_calls, rates_only, slow_from};
 
 #[test]
 fn a_run_of_failures_opens_only_when_it_is_quiet_as_well() {
@@ -193,17 +88,6 @@ fn what_is_rejected_says_why_and_when_to_try_again() {
 }
 
 #[test]
-fn half_open_herd() {
-    let mut story = Story::new(config());
-    story.half_open();
-    let admitted: Vec<Permit> = (0..64).filter_map(|_| story.admit().ok()).collect();
-    assert_eq!(admitted.len(), 3, "of 64 callers at the end of a wait");
-    let mut outcomes = admitted.into_iter();
-    story.complete(outcomes.next().unwrap(), FAILURE);
-    assert!(story.admit().is_err(), "a probe that has decided keeps its place");
-}
-
-#[test]
 fn probes_close_or_open_by_majority() {
     // (places, the probes' results in order, closed at the end)
     for (places, results, closes) in [
@@ -236,31 +120,6 @@ fn probes_close_or_open_by_majority() {
 }
 
 #[test]
-fn stuck_half_open() {
-    let mut story = Story::new(config());
-    story.half_open();
-    let lost: Vec<Permit> = std::iter::from_fn(|| story.admit().ok()).collect();
-    assert_eq!(lost.len(), 3);
-    story.wait(9_999);
-    assert_eq!(story.state(), State::HalfOpen);
-    story.wait(1);
-    story.breaker.on_timer(story.now, &mut story.rng);
-    assert!(story.is_open(), "probes that never return have failed");
-    assert_eq!(story.last_reason(), Some(Reason::ProbesFailed));
-}
-
-#[test]
-fn one_lost_probe_does_not_block_the_others() {
-    let mut story = Story::new(config());
-    story.half_open();
-    let lost = story.admit().unwrap();
-    story.wait(10_000).succeed().succeed();
-    assert!(matches!(story.state(), State::Ramp { .. }), "two of three places were good");
-    story.complete(lost, FAILURE);
-    assert!(matches!(story.state(), State::Ramp { .. }));
-}
-
-#[test]
 fn a_probe_that_timed_out_is_not_counted_again_when_it_returns() {
     let mut story = Story::new(config());
     story.half_open();
@@ -270,113 +129,6 @@ fn a_probe_that_timed_out_is_not_counted_again_when_it_returns() {
     assert_eq!(story.state(), State::HalfOpen, "one failure, not two");
     story.fail();
     assert!(story.is_open());
-}
-
-#[test]
-fn late_result_closes_the_circuit() {
-    let mut story = Story::new(config());
-    let early: Vec<Permit> = (0..10).map(|_| story.admit().unwrap()).collect();
-    story.half_open();
-    let probe = story.admit().unwrap();
-    for permit in early {
-        assert_ne!(permit.generation(), probe.generation());
-        story.complete(permit, Outcome::Success { elapsed: Duration::from_secs(2) });
-    }
-    assert_eq!(story.state(), State::HalfOpen, "calls let in before the outage decide nothing");
-    story.complete(probe, FAILURE);
-    story.fail();
-    assert!(story.is_open());
-}
-
-#[test]
-fn late_probe_of_an_earlier_half_open_state_closes_the_circuit() {
-    let mut story = Story::new(config());
-    story.half_open();
-    let early: Vec<Permit> = std::iter::from_fn(|| story.admit().ok()).collect();
-    story.wait(10_000);
-    story.breaker.on_timer(story.now, &mut story.rng);
-    assert!(story.is_open(), "none of the first probes returned in time");
-    story.now = story.breaker.next_deadline().unwrap();
-    let present: Vec<Permit> = std::iter::from_fn(|| story.admit().ok()).collect();
-    assert_eq!((early.len(), present.len()), (3, 3));
-    for permit in early {
-        story.complete(permit, Outcome::Success { elapsed: Duration::from_secs(12) });
-    }
-    assert_eq!(story.state(), State::HalfOpen, "they were asked about another state");
-    drop(present);
-}
-
-#[test]
-fn late_failures_do_not_open_it_again() {
-    let mut story = Story::new(config());
-    let early: Vec<Permit> = (0..100).map(|_| story.admit().unwrap()).collect();
-    story.half_open().succeed().succeed();
-    for permit in early {
-        story.complete(permit, Outcome::Failure { elapsed: Duration::from_secs(5) });
-    }
-    assert!(matches!(story.state(), State::Ramp { .. }));
-    assert_eq!(story.breaker.totals(story.now).calls(), 0);
-}
-
-#[test]
-fn a_cancelled_probe_frees_its_place_and_never_closes() {
-    let mut story = Story::new(slow_from(1_000));
-    story.half_open();
-    for _ in 0..50 {
-        story.call(Outcome::Cancelled { elapsed: QUICK }).call(Outcome::Ignored);
-    }
-    assert_eq!(story.state(), State::HalfOpen);
-    let slow = Outcome::Cancelled { elapsed: Duration::from_secs(1) };
-    story.call(slow).call(slow);
-    assert!(story.is_open(), "given up after having been slow is a failed probe");
-}
-
-#[test]
-fn dropped_futures_blind_the_breaker() {
-    // A timeout outside the breaker drops every call; the breaker sees nothing but cancellations.
-    let mut story = Story::new(slow_from(1));
-    let hung: Vec<Permit> = (0..200).filter_map(|_| story.admit().ok()).collect();
-    story.wait(100);
-    for permit in hung {
-        story.complete(permit, Outcome::Cancelled { elapsed: Duration::from_millis(100) });
-    }
-    assert!(story.is_open());
-    assert_eq!(story.last_reason(), Some(Reason::SlowCallRate { slow: 20, calls: 20 }));
-}
-
-#[test]
-fn window_that_never_slides() {
-    for successes in [100, 1_000, 100_000_u64] {
-        let mut story = Story::new(rates_only());
-        for _ in 0..successes {
-            story.succeed();
-        }
-        story.wait(10_000);
-        let mut failures = 0;
-        while !story.is_open() {
-            story.fail();
-            failures += 1;
-            assert!(failures <= 20, "{successes} successes of ten seconds ago still weigh");
-        }
-        assert_eq!(failures, 20, "after {successes} successes");
-    }
-}
-
-#[test]
-fn a_steady_flow_opens_within_half_a_window_whatever_came_before() {
-    // 1000 calls per second for a minute, then all fail: half of the window must have failed, plus at most
-    // the failures that fall into the newest, unfinished bucket.
-    let mut story = Story::new(rates_only());
-    for _ in 0..60_000 {
-        story.wait(1).succeed();
-    }
-    let mut failures = 0;
-    while !story.is_open() {
-        story.wait(1).fail();
-        failures += 1;
-        assert!(failures <= 5_000, "half of the window has failed by now");
-    }
-    assert!((4_500..=5_000).contains(&failures), "{failures}");
 }
 
 #[test]
@@ -509,23 +261,6 @@ fn a_reset_closes_and_forgets() {
 }
 
 #[test]
-fn backwards_clock() {
-    let mut story = Story::new(exact_wait());
-    story.wait(60_000).open();
-    let opened_at = story.now;
-    story.now = Time::ZERO;
-    assert_eq!(story.admit(), Err(Rejected::Open { retry_after: Duration::from_secs(1) }));
-    story.now = opened_at + Duration::from_secs(1);
-    let probe = story.admit().unwrap();
-    story.now = Time::from_millis(5);
-    story.complete(probe, SUCCESS);
-    story.succeed();
-    assert!(matches!(story.state(), State::Ramp { .. }));
-    assert!(story.breaker.next_deadline() > Some(opened_at));
-    story.breaker.check_invariants();
-}
-
-#[test]
 fn validation_names_the_field() {
     let good = config();
     assert_eq!(good.validate(), Ok(()));
@@ -538,6 +273,9 @@ fn validation_names_the_field() {
         (BreakerConfig { minimum_number_of_calls: 0, ..good }, "minimum_number_of_calls"),
         (BreakerConfig { sliding_window: zero, ..good }, "sliding_window"),
         (BreakerConfig { slow_call_duration: Some(zero), ..good }, "slow_call_duration"),
+        (BreakerConfig { sliding_window_size: 0, ..good }, "sliding_window_size"),
+        (last_calls(65_537, 20), "sliding_window_size"),
+        (last_calls(19, 20), "minimum_number_of_calls"),
         (BreakerConfig { slow_call_rate_threshold: 1.1, ..good }, "slow_call_rate_threshold"),
         (BreakerConfig { wait_duration_in_open_state: zero, ..good }, "wait_duration_in_open_state"),
         (BreakerConfig { max_wait: second / 2, ..good }, "max_wait"),
@@ -550,4 +288,62 @@ fn validation_names_the_field() {
         let config = BreakerConfig { permitted_number_of_calls_in_half_open_state: places, ..good };
         assert_eq!(config.validate().unwrap_err().field, "permitted_number_of_calls_in_half_open_state");
     }
+}
+
+#[test]
+fn rates_over_the_last_calls_open_from_the_minimum_on_even_below_the_window_size() {
+    // (size, minimum, good calls, then failed calls, opens)
+    for (size, minimum, good, failed, opens) in [
+        (100, 20, 10, 10, true),
+        (100, 20, 10, 9, false),
+        (100, 20, 60, 49, false),
+        (100, 20, 60, 50, true),
+        (10, 10, 1_000, 4, false),
+        (10, 10, 1_000, 5, true),
+        (1, 1, 5, 1, true),
+    ] {
+        let mut story = Story::new(last_calls(size, minimum));
+        story.repeat(good, SUCCESS);
+        story.repeat(failed, FAILURE);
+        assert_eq!(story.is_open(), opens, "last {size}, at least {minimum}: {good} good, {failed} failed");
+    }
+}
+
+#[test]
+fn rates_over_the_last_calls_do_not_age() {
+    let mut story = Story::new(last_calls(10, 10));
+    story.repeat(6, SUCCESS).repeat(3, FAILURE);
+    story.wait(86_400_000).fail();
+    assert_eq!(story.state(), State::Closed, "4 of 10");
+    story.wait(86_400_000).fail();
+    assert_eq!(story.last_reason(), Some(Reason::FailureRate { failed: 5, calls: 10 }));
+}
+
+#[test]
+fn too_many_requests_count_for_the_rate_and_a_probe_but_not_in_a_row() {
+    let throttled = Outcome::Throttled { elapsed: QUICK };
+    let mut story = Story::new(config());
+    story.wait(500).repeat(19, throttled);
+    assert_eq!(story.state(), State::Closed, "any number in a row, below the minimum for a rate");
+    story.call(throttled);
+    assert_eq!(story.last_reason(), Some(Reason::FailureRate { failed: 20, calls: 20 }));
+
+    let mut story = Story::new(config());
+    story.wait(500).repeat(4, FAILURE).repeat(3, throttled).fail();
+    let run = Some(Reason::ConsecutiveFailures { failures: 5 });
+    assert_eq!(story.last_reason(), run, "nor does it break a run");
+
+    let mut story = Story::new(config());
+    story.half_open().call(throttled).call(throttled);
+    assert!(story.is_open(), "a probe that is told to go away has failed");
+}
+
+#[test]
+fn a_key_is_small() {
+    assert!(size_of::<Breaker>() <= 256, "{} bytes", size_of::<Breaker>());
+    // And all keys share one configuration.
+    let config = std::sync::Arc::new(config());
+    let keys: Vec<Breaker> =
+        (0..1_000).map(|_| Breaker::new(std::sync::Arc::clone(&config), Time::ZERO)).collect();
+    assert_eq!(std::sync::Arc::strong_count(&config), 1 + keys.len());
 }
