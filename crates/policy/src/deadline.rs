@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use crate::Time;
 
+pub mod wire;
+
+pub use wire::{DeadlineConfig, DeadlineInsufficient, WireFormat};
+
 /// The point in time after which no work for this call makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Deadline(Time);
