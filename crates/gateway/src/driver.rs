@@ -14,7 +14,7 @@ use http::header::{HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request};
 use seaworthy_observe::Via;
 use seaworthy_policy::Time;
-use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Event, Failure, Step};
+use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Event, Failure, Pushback, Step};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
@@ -246,6 +246,9 @@ impl Driver {
     }
 }
 
+/// In which a gRPC service says whether, and when, to send again.
+const GRPC_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 impl Slot {
     fn ended(&mut self, attempt: AttemptId, result: Result<Answer, AttemptError>) -> Event {
         match result {
@@ -254,8 +257,11 @@ impl Slot {
                 let headers = answer.response.headers();
                 let class = Class::of(answer.response.status().as_u16(), headers.contains_key(DEGRADED));
                 let retry_after = retry_after(headers);
+                let pushback = headers
+                    .get(GRPC_PUSHBACK)
+                    .map_or(Pushback::None, |value| Pushback::of_grpc(value.as_bytes()));
                 self.answer = Some(answer);
-                Event::Head { attempt, class, retry_after }
+                Event::Head { attempt, class, retry_after, pushback }
             }
         }
     }

@@ -180,6 +180,11 @@ fn words(kind: FailureKind, trail: &[Trace]) -> (&'static str, &'static str, &'s
         FailureKind::TotalTimeout => {
             ("total-timeout", "There was no answer before the deadline", "http_response_timeout")
         }
+        FailureKind::DeadlineInsufficient => (
+            "deadline-insufficient",
+            "Too little of the deadline was left to begin",
+            "proxy_internal_response",
+        ),
         FailureKind::RequestBody => {
             ("request-body", "The body of the request did not arrive", "http_request_error")
         }
@@ -200,6 +205,7 @@ fn detail(kind: FailureKind, told: &Told<'_>) -> String {
         FailureKind::AttemptTimeout => format!("attempt_timeout {:?}", told.config.attempt_timeout),
         FailureKind::ConnectTimeout => format!("connect_timeout {:?}", told.config.connect_timeout),
         FailureKind::TotalTimeout => format!("total_timeout {:?}", told.limit),
+        FailureKind::DeadlineInsufficient => "min_remaining exceeds what is left".to_owned(),
         FailureKind::NoEndpoint => "no endpoint is ready".to_owned(),
         FailureKind::BreakerOpen => "circuit_breaker open".to_owned(),
         FailureKind::Connect if refused(told.trail) => "connection refused".to_owned(),

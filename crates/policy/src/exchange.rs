@@ -174,7 +174,9 @@ impl FailureKind {
         match self {
             Self::NoEndpoint | Self::BreakerOpen => 503,
             Self::Connect | Self::Reset | Self::Protocol => 502,
-            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout => 504,
+            Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout | Self::DeadlineInsufficient => {
+                504
+            }
             Self::RequestBody => 400,
         }
     }

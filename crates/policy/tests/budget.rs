@@ -15,7 +15,7 @@ fn retries(budget: &mut Budget, now: Time) -> usize {
 }
 
 #[test]
-fn budget_rounding() {
+fn tower_tps_budget_truncates_fractions_and_this_one_does_not() {
     for (ratio, expected) in
         [(0.1, 100), (0.3, 300), (0.4, 400), (0.6, 600), (0.9, 900), (1.0, 1000), (0.0, 0)]
     {
@@ -28,7 +28,7 @@ fn budget_rounding() {
 }
 
 #[test]
-fn budget_rounding_when_retries_are_mixed_in() {
+fn tower_tps_budget_truncates_when_retries_are_mixed_in_and_this_one_does_not() {
     for (ratio, expected) in [(0.3, 300), (0.4, 400), (0.6, 600), (0.9, 900)] {
         let mut budget = Budget::new(bare(ratio));
         let mut granted = 0;
@@ -41,7 +41,7 @@ fn budget_rounding_when_retries_are_mixed_in() {
 }
 
 #[test]
-fn retries_in_backoff_are_charged_when_decided() {
+fn envoy_30205_retries_in_backoff_are_charged_when_decided() {
     // A thousand calls fail in the same millisecond; each decides to retry after a backoff. None of those
     // retries has begun, and still only what the budget holds may be decided.
     let mut budget = Budget::new(BudgetConfig::default());

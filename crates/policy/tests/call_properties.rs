@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seaworthy_policy::call::{
-    AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Safety, Step,
+    AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Pushback, Safety, Step,
 };
 use seaworthy_policy::pool::{EndpointKey, Guard, Pool, PoolConfig, PoolEvent};
 use seaworthy_policy::rng::Rng;
@@ -143,7 +143,7 @@ impl World {
                 if let Some((index, attempt)) = self.waiting(choice) {
                     self.clients[index].maybe_executed += 1;
                     let retry_after = (class == Class::Throttled).then_some(Duration::from_millis(100));
-                    self.act(index, Event::Head { attempt, class, retry_after });
+                    self.act(index, Event::Head { attempt, class, retry_after, pushback: Pushback::None });
                 }
             }
             Action::Fail(choice, proof, cause) => {

@@ -139,3 +139,104 @@ proptest! {
         }
     }
 }
+
+/// The estimator of Kaplan and Meier over single observations: (duration, whether it was seen to its end). What is
+/// censored leaves before what ended in the same moment.
+fn naive_quantile(observations: &[(Duration, bool)], q: f64) -> Duration {
+    let mut sorted = observations.to_vec();
+    sorted.sort();
+    let (mut survival, mut at_risk) = (1.0, sorted.len() as f64);
+    for (duration, ended) in &sorted {
+        if *ended {
+            survival *= 1.0 - 1.0 / at_risk;
+            if 1.0 - survival >= q - 1e-9 {
+                return *duration;
+            }
+        }
+        at_risk -= 1.0;
+    }
+    sorted[sorted.len() - 1].0
+}
+
+#[test]
+fn a_censored_sample_says_at_least_this_long() {
+    // 20 % were given up after 30 ms, when 80 % had taken 1 to 80 ms.
+    let mut window = LatencyWindow::default();
+    for millis in 1..=80 {
+        window.record(Time::ZERO, Duration::from_millis(millis));
+    }
+    let before = [0.5, 0.9, 0.95].map(|q| window.quantile(Time::ZERO, q).unwrap());
+    for _ in 0..20 {
+        window.record_at_least(Time::ZERO, Duration::from_millis(30));
+    }
+    let after = [0.5, 0.9, 0.95].map(|q| window.quantile(Time::ZERO, q).unwrap());
+    assert!(after[0] >= before[0] && after[1] >= before[1] && after[2] >= before[2], "{before:?} {after:?}");
+    assert!(after[0] > before[0], "half of them took longer than half of those that ended");
+    assert_eq!(window.samples(Time::ZERO), 80, "they make no percentile out of nothing");
+}
+
+#[test]
+fn beyond_what_was_seen_to_its_end_the_longest_wait_is_the_answer() {
+    let mut window = LatencyWindow::default();
+    (0..20).for_each(|_| window.record(Time::ZERO, Duration::from_millis(10)));
+    (0..80).for_each(|_| window.record_at_least(Time::ZERO, Duration::from_millis(500)));
+    assert!(within(window.quantile(Time::ZERO, 0.2).unwrap(), Duration::from_millis(10), 0.04));
+    let p95 = window.quantile(Time::ZERO, 0.95).unwrap();
+    assert!(p95 > Duration::from_millis(400) && p95 <= Duration::from_millis(500), "{p95:?}");
+}
+
+#[test]
+fn censored_samples_leave_with_their_half() {
+    let mut window = LatencyWindow::default();
+    (0..100).for_each(|_| window.record_at_least(Time::ZERO, Duration::from_secs(5)));
+    (0..20).for_each(|_| window.record(Time::from_millis(10_000), Duration::from_millis(10)));
+    let p99 = window.quantile(Time::from_millis(10_000), 0.99).unwrap();
+    assert!(within(p99, Duration::from_millis(10), 0.04), "{p99:?}");
+}
+
+#[test]
+fn a_censored_sample_lifts_the_score_and_never_lowers_it() {
+    let mut score = Ewma::default();
+    score.record(Time::ZERO, Duration::from_millis(20));
+    score.record_at_least(Time::ZERO, Duration::from_millis(5));
+    assert_eq!(score.value(Time::ZERO), Some(Duration::from_millis(20)));
+    score.record_at_least(Time::ZERO, Duration::from_millis(90));
+    assert_eq!(score.value(Time::ZERO), Some(Duration::from_millis(90)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_percentile_sinks_because_of_a_censored_sample(
+        samples in prop::collection::vec(1_u64..2_000, 20..120),
+        censored in prop::collection::vec(1_u64..3_000, 0..30),
+    ) {
+        let mut window = LatencyWindow::default();
+        for millis in &samples {
+            window.record(Time::ZERO, Duration::from_millis(*millis));
+        }
+        let qs = [0.1, 0.5, 0.95, 1.0];
+        let mut before = qs.map(|q| window.quantile(Time::ZERO, q));
+        for millis in &censored {
+            window.record_at_least(Time::ZERO, Duration::from_millis(*millis));
+            let after = qs.map(|q| window.quantile(Time::ZERO, q));
+            for (after, before) in after.iter().zip(&before) {
+                prop_assert!(after >= before, "{:?} sank to {:?} at {} ms", before, after, millis);
+            }
+            before = after;
+        }
+        // Against the naive estimator: what was censored is known to a quarter of a power of two, so that lies between the
+        // estimate with every wait shortened by that and the one with every wait as it was.
+        let observe = |share: f64| -> Vec<(Duration, bool)> {
+            let ended = samples.iter().map(|millis| (Duration::from_millis(*millis), true));
+            let given_up = censored.iter().map(|millis| (Duration::from_millis(*millis).mul_f64(share), false));
+            ended.chain(given_up).collect()
+        };
+        for q in [0.5, 0.95] {
+            let measured = window.quantile(Time::ZERO, q).unwrap();
+            let (low, high) = (naive_quantile(&observe(0.78), q), naive_quantile(&observe(1.0), q));
+            prop_assert!(measured >= low.mul_f64(0.93) && measured <= high.mul_f64(1.07), "q {}: {:?} not in {:?} to {:?}", q, measured, low, high);
+        }
+    }
+}

@@ -8,7 +8,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_policy::call::{AttemptKind, Call, CallConfig, Cause, Class, Event, Proof, Safety, Step};
+use seaworthy_policy::call::{
+    AttemptKind, Call, CallConfig, Cause, Class, Event, Proof, Pushback, Safety, Step,
+};
 use seaworthy_policy::health::{Change, Health, HealthConfig, ProbeFailure, ProbeResult};
 use seaworthy_policy::pool::{EndpointKey, Pool, PoolConfig, PoolEvent};
 use seaworthy_policy::rng::Rng;
@@ -173,7 +175,11 @@ impl Simulation {
             Happening::Arrived { call, attempt } => self.reach_server(call, attempt),
             Happening::Answered { call, attempt } => {
                 let class = self.clients[call].attempts[usize::from(attempt)].class;
-                self.end(call, attempt, Event::Head { attempt, class, retry_after: None });
+                self.end(
+                    call,
+                    attempt,
+                    Event::Head { attempt, class, retry_after: None, pushback: Pushback::None },
+                );
             }
             Happening::CallTimer { call } => {
                 if self.clients[call].timer_at.take_if(|at| *at <= self.now).is_some() {

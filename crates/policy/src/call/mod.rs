@@ -13,6 +13,11 @@
 //! Without: only if it is safe or keyed, its body can be replayed, the budget has a token, an attempt is left, and the
 //! usual duration of an attempt still fits before the deadline. The token is charged at this decision, before the back-off.
 //!
+//! A server has the last word: "do not retry" ([`Pushback`]) and a pause longer than `max_retry_after` pass its answer on.
+//!
+//! **When is it hedged?** After a fixed delay or the lane's percentile, and at once when an attempt fails beside another one
+//! that is under way; each hedge elsewhere, at most `max_hedged_attempts`, none without a token or above 70 % of the cap.
+//!
 //! **Rejected.** Retrying inside the transport (the pool would not see the attempts); a hedge as its own call (it could not
 //! share the attempt list, so both might be sent to one endpoint).
 //!
@@ -28,7 +33,7 @@ mod vocabulary;
 
 pub use vocabulary::{
     AttemptId, AttemptKind, CallConfig, Cause, Class, Ended, Event, Failure, FailureKind, MAX_ATTEMPTS,
-    Proof, Safety, Step, Trace,
+    Proof, Pushback, Safety, Step, Trace, attempt_number,
 };
 
 use std::sync::Arc;
@@ -144,8 +149,8 @@ impl Call {
         let mut context = Context { now, rng, pool, steps };
         match event {
             Event::Start => self.on_start(&mut context),
-            Event::Head { attempt, class, retry_after } => {
-                self.on_head(&mut context, attempt, class, retry_after);
+            Event::Head { attempt, class, retry_after, pushback } => {
+                self.on_head(&mut context, attempt, (class, retry_after, pushback));
             }
             Event::Failed { attempt, proof, cause } => self.on_failed(&mut context, attempt, proof, cause),
             Event::BodyEnded => self.on_body_end(&mut context, false),
@@ -207,6 +212,9 @@ impl Call {
         if context.now >= self.deadline {
             return self.fail(context, FailureKind::TotalTimeout, None);
         }
+        if self.deadline.saturating_since(context.now) < self.config.min_remaining {
+            return self.fail(context, FailureKind::DeadlineInsufficient, None);
+        }
         self.begin(context, AttemptKind::First, false);
     }
 
@@ -214,8 +222,7 @@ impl Call {
         &mut self,
         context: &mut Context<'_>,
         id: AttemptId,
-        class: Class,
-        retry_after: Option<Duration>,
+        (class, retry_after, pushback): (Class, Option<Duration>, Pushback),
     ) {
         if self.phase != Phase::Running {
             return;
@@ -235,13 +242,20 @@ impl Call {
                 let other_waits = self.waiting_where(|_| true).any(|other| other != id);
                 other_waits || context.pool.has_well(context.now, self.tried().as_slice())
             }
-            Class::Throttled => retry_after.is_some(),
+            Class::Throttled => retry_after.is_some() || pushback != Pushback::None,
             Class::BadGateway | Class::Unavailable => true,
         };
-        // `Retry-After` of a 429 speaks for the whole service, that of a 503 for the endpoint that sent it.
-        let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
-        let pause = retry_after.filter(|_| class == Class::Throttled || !fresh);
-        self.after(context, Trouble { kind, free: false, again: again && self.resendable(), pause, answer });
+        let pause = match pushback {
+            Pushback::Wait(pause) => Some(pause),
+            // `Retry-After` of a 429 speaks for the whole service, that of a 503 for the endpoint that sent it.
+            Pushback::None | Pushback::Never => {
+                let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
+                retry_after.filter(|_| class == Class::Throttled || !fresh)
+            }
+        };
+        let tolerable = pause.is_none_or(|pause| pause <= self.config.max_retry_after);
+        let again = again && tolerable && pushback != Pushback::Never && self.resendable();
+        self.after(context, Trouble { kind, free: false, again, pause, answer });
     }
 
     fn on_failed(&mut self, context: &mut Context<'_>, id: AttemptId, proof: Proof, cause: Cause) {
@@ -315,6 +329,16 @@ impl Call {
         self.attempts.len() < usize::from(self.attempts_allowed())
     }
 
+    /// A hedge that was surely not executed does not count.
+    fn has_hedge_left(&self) -> bool {
+        self.config.hedges() && self.hedges_sent() < usize::from(self.config.max_hedged_attempts)
+    }
+
+    fn hedges_sent(&self) -> usize {
+        let hedge = |trace: &&Trace| trace.kind == AttemptKind::Hedge && !trace.is_proven_unexecuted();
+        self.trail.iter().filter(hedge).count()
+    }
+
     /// What was begun for free does not count.
     fn attempts_allowed(&self) -> u8 {
         self.config.max_attempts.saturating_add(self.free).min(MAX_ATTEMPTS)
@@ -322,7 +346,8 @@ impl Call {
 
     /// No attempt starts that cannot finish before the deadline.
     fn fits(&self, context: &mut Context<'_>, wait: Duration) -> bool {
-        let needed = wait.saturating_add(context.pool.expected(context.now, self.lane));
+        let usual = context.pool.expected(context.now, self.lane);
+        let needed = wait.saturating_add(usual.max(self.config.min_remaining));
         context.now.after(needed) < self.deadline
     }
 

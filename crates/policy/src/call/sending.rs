@@ -23,6 +23,12 @@ impl Call {
         // A bad answer is passed on at once when it may not be sent again: the other attempt is the same request.
         if other_under_way && (trouble.answer.is_none() || trouble.again) {
             self.drop_answer(context, &trouble);
+            // Failing is worse news than being slow, so what would have been hedged later is hedged now.
+            if trouble.again && waiting && trouble.pause.is_none() && self.has_hedge_left() {
+                self.hedge_at = Some(context.now);
+                self.hedge_is_urgent = true;
+                self.hedge(context);
+            }
             return;
         }
         if trouble.again && self.config.retry && self.schedule(context, &trouble) {
@@ -115,10 +121,8 @@ impl Call {
     fn open(&mut self, context: &mut Context<'_>, kind: AttemptKind, permit: Permit) {
         let id = self.attempts.len() as AttemptId;
         let endpoint = permit.endpoint;
-        if kind != AttemptKind::Hedge {
-            self.hedge_at = self.hedge_time(context, &permit);
-            self.hedge_is_urgent = false;
-        }
+        self.hedge_at = self.hedge_time(context, &permit, kind);
+        self.hedge_is_urgent &= kind == AttemptKind::Hedge;
         let timeout_at = context.now.after(self.config.attempt_timeout);
         let stall_interval = context.pool.stall_check_interval();
         self.attempts.push(Attempt::new(permit, context.now, timeout_at, stall_interval));
@@ -126,16 +130,24 @@ impl Call {
         context.steps.push(Step::Attempt { attempt: id, endpoint, kind });
     }
 
-    fn hedge_time(&self, context: &mut Context<'_>, permit: &Permit) -> Option<Time> {
-        if !self.resendable() {
+    /// When the attempt that begins now is hedged, if nothing has come by then.
+    fn hedge_time(&self, context: &mut Context<'_>, permit: &Permit, kind: AttemptKind) -> Option<Time> {
+        let beginning = usize::from(kind == AttemptKind::Hedge);
+        let left = usize::from(self.config.max_hedged_attempts) > self.hedges_sent() + beginning;
+        if !self.resendable() || !left {
             return None;
         }
-        let percentile = self.config.hedge_percentile;
-        let observed = percentile.and_then(|q| context.pool.hedge_delay(context.now, self.lane, q));
-        // A re-admission request is hedged even while the lane is too quiet to know its percentiles.
-        let delay = observed
-            .or((permit.readmission && percentile.is_some()).then_some(self.config.min_hedge_delay))?;
-        Some(context.now.after(delay.max(self.config.min_hedge_delay)))
+        let delay = match (self.config.hedge_delay, self.config.hedge_percentile) {
+            (Some(fixed), _) => fixed,
+            (None, Some(percentile)) => {
+                let observed = context.pool.hedge_delay(context.now, self.lane, percentile);
+                // A re-admission request is hedged even while the lane is too quiet to know its percentiles.
+                let least = self.config.min_hedge_delay;
+                observed.or(permit.readmission.then_some(least))?.max(least)
+            }
+            (None, None) => return None,
+        };
+        Some(context.now.after(delay))
     }
 
     /// An attempt that begins now could be hedged: allowed, an attempt left, and time for it.
@@ -143,8 +155,8 @@ impl Call {
         let spare = self.attempts.len() + 2 <= usize::from(self.attempts_allowed());
         self.resendable()
             && self.config.retry
-            && self.config.hedge_percentile.is_some()
+            && self.config.hedges()
             && spare
-            && self.fits(context, self.config.min_hedge_delay)
+            && self.fits(context, self.config.hedge_delay.unwrap_or(self.config.min_hedge_delay))
     }
 }

@@ -72,16 +72,19 @@ impl Call {
             && context.pool.budget.try_retry(context.now)
     }
 
-    fn hedge(&mut self, context: &mut Context<'_>) {
+    pub(super) fn hedge(&mut self, context: &mut Context<'_>) {
         if self.phase != Phase::Running || self.hedge_at.is_none_or(|at| context.now < at) {
             return;
         }
         self.hedge_at = None;
         let readmission = self.attempts.iter().any(attempt::Attempt::is_readmission);
         let fits = self.fits(context, Duration::ZERO);
-        let waiting = self.waiting_where(|_| true).count() == 1;
+        let waiting = self.waiting_where(|_| true).next().is_some();
+        let crowded = !readmission && self.config.is_crowded(context.pool.in_flight());
         if !waiting
             || !fits
+            || crowded
+            || !self.has_hedge_left()
             || !self.has_attempt_left()
             || !context.pool.has_fresh(context.now, self.tried().as_slice())
         {

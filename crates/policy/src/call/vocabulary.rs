@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use crate::backoff::BackoffConfig;
+use crate::deadline::WireFormat;
+use crate::deadline::wire::MIN_REMAINING;
+use crate::error::{ConfigError, require, require_positive};
 use crate::pool::EndpointKey;
 use crate::time::Time;
 
@@ -86,8 +89,33 @@ impl Class {
     }
 }
 
+/// What a server says about sending the request again, beyond `Retry-After`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pushback {
+    /// Nothing.
+    #[default]
+    None,
+    /// Again, but not before this long; spoken for the whole service, so another endpoint is no way around it.
+    Wait(Duration),
+    /// Not again, and no other attempt either.
+    Never,
+}
+
+impl Pushback {
+    /// Reads the value of `grpc-retry-pushback-ms`: a number of milliseconds, or "do not retry" when it is negative or cannot
+    /// be read (gRPC A6).
+    pub fn of_grpc(value: &[u8]) -> Self {
+        WireFormat::Milliseconds.parse(value).map_or(Self::Never, Self::Wait)
+    }
+}
+
 /// The number of an attempt within its call, from 0.
 pub type AttemptId = u8;
+
+/// The number of an attempt as people and attempt headers count: from 1.
+pub fn attempt_number(attempt: AttemptId) -> u8 {
+    attempt.saturating_add(1)
+}
 
 /// Why an attempt was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +141,8 @@ pub enum Event {
         class: Class,
         /// The `Retry-After` of the answer, if it has one.
         retry_after: Option<Duration>,
+        /// What else the answer says about sending it again.
+        pushback: Pushback,
     },
     /// An attempt failed before a response head.
     Failed {
@@ -138,7 +168,7 @@ pub enum Event {
 pub enum Step {
     /// Send the request to this endpoint.
     Attempt {
-        /// The number to report its events under.
+        /// The number to report its events under; [`attempt_number`] is what the endpoint may be told.
         attempt: AttemptId,
         /// Where to.
         endpoint: EndpointKey,
@@ -189,8 +219,17 @@ pub enum FailureKind {
     AttemptTimeout,
     /// A timer (504): total deadline.
     TotalTimeout,
+    /// Ours (504): so little was left of the deadline that nothing was sent (`DeadlineInsufficient`).
+    DeadlineInsufficient,
     /// The client's body failed (400).
     RequestBody,
+}
+
+impl FailureKind {
+    /// Decided here, without asking anybody: it says nothing about the backend and must never count against it.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::NoEndpoint | Self::BreakerOpen | Self::DeadlineInsufficient)
+    }
 }
 
 /// The most attempts of one call, whatever its configuration says: free ones and hedges included.
@@ -211,10 +250,20 @@ pub struct CallConfig {
     pub backoff: BackoffConfig,
     /// Retries on failures and stalls; off = the control run.
     pub retry: bool,
-    /// Hedge after this percentile of the lane's observed latency, and not before `min_hedge_delay`; `None` = never.
+    /// Hedge after this percentile of the lane's observed latency, and not before `min_hedge_delay`; `None` = not so.
     pub hedge_percentile: Option<f64>,
-    /// The earliest moment of a hedge.
+    /// The earliest moment of a hedge after a percentile.
     pub min_hedge_delay: Duration,
+    /// Hedge after exactly this long instead, whatever was observed; `None` and no percentile = never hedge.
+    pub hedge_delay: Option<Duration>,
+    /// Hedges per call, at most; those that were surely not executed do not count. They are attempts as well.
+    pub max_hedged_attempts: u8,
+    /// The edge's cap on attempts in flight, where it has one: above 70 % of it nothing is hedged.
+    pub in_flight_cap: Option<u32>,
+    /// An answer that asks for a longer pause is passed on at once, so that the client hears of it.
+    pub max_retry_after: Duration,
+    /// With less than this left of the deadline no attempt begins.
+    pub min_remaining: Duration,
     /// Whether calls wait for an endpoint when there is none.
     pub park: bool,
 }
@@ -230,8 +279,44 @@ impl Default for CallConfig {
             retry: true,
             hedge_percentile: Some(0.95),
             min_hedge_delay: Duration::from_millis(10),
+            hedge_delay: None,
+            max_hedged_attempts: 1,
+            in_flight_cap: None,
+            max_retry_after: Duration::from_secs(10),
+            min_remaining: MIN_REMAINING,
             park: true,
         }
+    }
+}
+
+impl CallConfig {
+    /// Whether an attempt fits into the call, and every number means something.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require_positive(self.total_timeout, "total_timeout")?;
+        require_positive(self.attempt_timeout, "attempt_timeout")?;
+        let fits = self.attempt_timeout <= self.total_timeout;
+        require(fits, "attempt_timeout", "be at most `total_timeout`")?;
+        require_positive(self.connect_timeout, "connect_timeout")?;
+        let fits = self.connect_timeout <= self.attempt_timeout;
+        require(fits, "connect_timeout", "be at most `attempt_timeout`")?;
+        require((1..=MAX_ATTEMPTS).contains(&self.max_attempts), "max_attempts", "be from 1 to 5")?;
+        self.backoff.validate()?;
+        let percentile = self.hedge_percentile.unwrap_or(0.5);
+        require(percentile > 0.0 && percentile < 1.0, "hedge_percentile", "be above 0 and below 1")?;
+        require(self.max_hedged_attempts < MAX_ATTEMPTS, "max_hedged_attempts", "be at most 4")?;
+        require(self.in_flight_cap != Some(0), "in_flight_cap", "be at least 1")?;
+        require(self.min_remaining <= self.total_timeout, "min_remaining", "be at most `total_timeout`")
+    }
+
+    /// Whether anything says when to hedge, and something may be.
+    pub(crate) fn hedges(&self) -> bool {
+        let timed = self.hedge_delay.is_some() || self.hedge_percentile.is_some();
+        timed && self.max_hedged_attempts > 0
+    }
+
+    /// Whether so much is in flight that a hedge would add to an overload.
+    pub(crate) fn is_crowded(&self, in_flight: u32) -> bool {
+        self.in_flight_cap.is_some_and(|cap| u64::from(in_flight) * 10 > u64::from(cap) * 7)
     }
 }
 

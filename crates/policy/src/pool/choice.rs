@@ -37,6 +37,11 @@ impl Pool {
         self.lanes[lane].p50(now).unwrap_or(Duration::ZERO)
     }
 
+    /// Attempts in flight at all endpoints together, streaming bodies included.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.endpoints.iter().map(|endpoint| endpoint.in_flight).sum()
+    }
+
     /// True when an endpoint other than `tried` would take an attempt right now.
     pub(crate) fn has_fresh(&self, now: Time, tried: &[EndpointKey]) -> bool {
         let panic = self.panic;

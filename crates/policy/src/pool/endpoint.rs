@@ -473,10 +473,8 @@ impl Endpoint {
 
     /// Who waited this long without an answer proves that answers take at least this long, never that they are fast.
     fn censored_sample(&mut self, lane: usize, now: Time, elapsed: Duration) {
-        let slower =
-            self.latency.get(lane).and_then(|average| average.value(now)).is_none_or(|known| elapsed > known);
-        if slower {
-            self.sample(lane, now, elapsed);
+        if let Some(average) = self.latency.get_mut(lane) {
+            average.record_at_least(now, elapsed);
         }
     }
 }

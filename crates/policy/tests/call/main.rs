@@ -2,6 +2,8 @@
 
 mod calls;
 mod endpoints;
+mod hedging;
 mod parking;
 mod readmission;
+mod refusals;
 mod world;

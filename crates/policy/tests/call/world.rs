@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_policy::call::{Call, CallConfig, Cause, Class, Event, Failure, Proof, Safety, Step};
+use seaworthy_policy::call::{Call, CallConfig, Cause, Class, Event, Failure, Proof, Pushback, Safety, Step};
 use seaworthy_policy::pool::{EndpointKey, Pool, PoolConfig};
 use seaworthy_policy::rng::Rng;
 use seaworthy_policy::time::Time;
@@ -91,7 +91,7 @@ impl World {
 }
 
 pub(crate) fn answered(attempt: u8, class: Class) -> Event {
-    Event::Head { attempt, class, retry_after: None }
+    Event::Head { attempt, class, retry_after: None, pushback: Pushback::None }
 }
 
 pub(crate) fn failed(attempt: u8, proof: Proof, cause: Cause) -> Event {
