@@ -28,6 +28,11 @@ impl Lane {
         self.window.record(now, elapsed);
     }
 
+    /// An attempt was given up after this long, because another one was faster.
+    pub(super) fn record_at_least(&mut self, now: Time, waited: Duration) {
+        self.window.record_at_least(now, waited);
+    }
+
     pub(super) fn p50(&mut self, now: Time) -> Option<Duration> {
         self.refresh(now);
         self.p50

@@ -77,6 +77,12 @@ impl Pool {
     /// its call brought the answer.
     pub(crate) fn on_cancelled(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, overtaken: bool) {
         let Some(index) = self.index(permit.endpoint) else { return };
+        let waited = now.saturating_since(permit.started);
+        let endpoint = &self.endpoints[index];
+        // A loser says what is usual only if its endpoint answered others meanwhile: what hangs must not blind the stall rule.
+        if overtaken && !endpoint.is_out() && endpoint.quiet_for(now) < waited {
+            self.lanes[permit.lane].record_at_least(now, waited);
+        }
         let verdict = self.endpoints[index].on_cancelled(now, rng, permit, overtaken);
         self.act(now, permit.endpoint, verdict);
         if overtaken {

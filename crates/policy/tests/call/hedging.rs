@@ -187,3 +187,33 @@ fn validation_names_the_field() {
         assert_eq!(config.validate().unwrap_err().field, field);
     }
 }
+
+#[test]
+fn a_loser_counts_as_at_least_this_long_unless_its_endpoint_hangs() {
+    for (alive, least_ms, most_ms) in [(true, 30, 45), (false, 18, 22)] {
+        let mut world =
+            unknown_world(2, CallConfig { hedge_percentile: Some(0.95), ..CallConfig::default() });
+        world.warm_up(20, ms(20));
+        let slow = world.endpoints[0];
+        for _ in 0..4 {
+            let mut loser = world.start_at(slow, Safety::Safe);
+            if alive {
+                let mut other = world.start_at(slow, Safety::Safe);
+                world.wait(ms(20));
+                world.on(&mut other, answered(0, Class::Answered));
+                world.on(&mut other, Event::BodyEnded);
+                world.wait(ms(20));
+            } else {
+                world.wait(ms(40));
+            }
+            let (hedge, _) = attempt_of(&world.on(&mut loser, Event::Timer));
+            world.wait(ms(1));
+            world.on(&mut loser, answered(hedge, Class::Answered));
+            world.on(&mut loser, Event::BodyEnded);
+        }
+        world.wait(ms(260));
+        let (call, _) = start(&mut world);
+        let delay = call.next_deadline().unwrap().saturating_since(world.now);
+        assert!((ms(least_ms)..ms(most_ms)).contains(&delay), "alive {alive}: hedged after {delay:?}");
+    }
+}
