@@ -6,6 +6,11 @@
 //! and from any suspicion or contrary result until decided, probes follow each other fast. A refused
 //! connection or an exit needs no second opinion: nobody listens, so it is out at once.
 //!
+//! Probes that begin together stay together for long, whatever the jitter of a period. So the first one is spread a
+//! little, and the first one after a doubt was settled is put anywhere in a period: endpoints that started together, or
+//! gateways that do, ask at different moments from then on. An endpoint that keeps changing has to prove itself for
+//! longer (see [`flap`]).
+//!
 //! **Limits.** A passing probe says that the health path answers, not that real requests do: what live traffic
 //! ejected is not put back by a probe; that is the business of whoever ejected it. **Rejected:** a single
 //! passing probe after a start (one lucky answer of a process in a crash loop would get it traffic); probing
@@ -19,7 +24,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{require, require_positive, require_share};
+use crate::time::scaled;
 use crate::{ConfigError, Rng, Time};
+use flap::{FlapRule, Flaps};
+
+pub mod flap;
 
 /// How often to ask, and how many answers decide.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,8 +47,14 @@ pub struct HealthConfig {
     pub timeout: Duration,
     /// From a start to the first probe.
     pub initial_delay: Duration,
-    /// The share by which a period is spread to either side, from 0 to 1.
+    /// The share by which a period is spread to either side, from 0 to 1. At 0 phases are not spread either.
     pub jitter: f64,
+    /// Changes within `flap_window` that make it harder to come back, up to [`flap::FLAP_CHANGES_MAX`]; 0 = never.
+    pub flap_changes: u32,
+    /// Within what time changes count as flapping, and how long a calm takes one doubling of `rise` back.
+    pub flap_window: Duration,
+    /// Good probes in a row that a return takes at most, however much it flaps.
+    pub rise_max: u32,
 }
 
 impl Default for HealthConfig {
@@ -53,6 +68,9 @@ impl Default for HealthConfig {
             timeout: Duration::from_secs(1),
             initial_delay: Duration::ZERO,
             jitter: 0.1,
+            flap_changes: 6,
+            flap_window: Duration::from_mins(1),
+            rise_max: 16,
         }
     }
 }
@@ -66,7 +84,20 @@ impl HealthConfig {
         require_positive(self.fast_period, "fast_period")?;
         require(self.period >= self.fast_period, "period", "be at least `fast_period`")?;
         require_positive(self.timeout, "timeout")?;
-        require_share(self.jitter, "jitter")
+        require_share(self.jitter, "jitter")?;
+        let kept = self.flap_changes != 1 && self.flap_changes <= flap::FLAP_CHANGES_MAX;
+        require(kept, "flap_changes", "be 0, or from 2 to 16")?;
+        require_positive(self.flap_window, "flap_window")
+    }
+
+    fn flap_rule(&self) -> FlapRule {
+        FlapRule {
+            changes: self.flap_changes,
+            window: self.flap_window,
+            rise: self.rise,
+            // Whoever asks for a long run has asked for it from everybody.
+            rise_max: self.rise_max.max(self.rise),
+        }
     }
 }
 
@@ -167,6 +198,7 @@ pub struct Health {
     /// Something contradicts the present answer, so probes follow fast.
     in_doubt: bool,
     next: NextProbe,
+    flaps: Flaps,
     latest: Time,
 }
 
@@ -174,7 +206,16 @@ pub struct Health {
 #[derive(Clone, Copy, Debug)]
 enum NextProbe {
     At(Time),
-    Spread { from: Time, period: Duration, not_before: Time },
+    Spread {
+        from: Time,
+        period: Duration,
+        not_before: Time,
+    },
+    /// Anywhere between the two, so that probes which began together fall out of step.
+    Phase {
+        from: Time,
+        to: Time,
+    },
 }
 
 impl Health {
@@ -186,7 +227,11 @@ impl Health {
             passes_in_a_row: 0,
             failures_in_a_row: 0,
             in_doubt: true,
-            next: NextProbe::At(now + config.initial_delay),
+            next: NextProbe::Phase {
+                from: now + config.initial_delay,
+                to: now + config.initial_delay + scaled(config.fast_period, config.jitter),
+            },
+            flaps: Flaps::default(),
             latest: now,
             config,
         }
@@ -195,18 +240,30 @@ impl Health {
     /// A probe has ended. A result that arrives after the process exited says nothing.
     pub fn on_result(&mut self, now: Time, result: ProbeResult) -> Option<Change> {
         let now = self.observe(now);
+        let rule = self.config.flap_rule();
+        self.flaps.calm_down(now, rule);
+        let was_in_doubt = self.in_doubt;
         let change = match (self.phase, result) {
             (Phase::Exited, _) => return None,
             (_, ProbeResult::Pass) => self.on_pass(),
             (_, ProbeResult::Fail { reason }) => self.on_failure(DownReason::Probe(reason), self.config.fall),
             (_, ProbeResult::Refused) => self.on_failure(DownReason::Refused, 1),
         };
+        if change.is_some() {
+            self.flaps.on_change(now, rule);
+        }
         let begun = match self.next {
             NextProbe::At(at) => at.min(now),
-            NextProbe::Spread { .. } => now,
+            NextProbe::Spread { .. } | NextProbe::Phase { .. } => now,
         };
-        let period = if self.in_doubt { self.config.fast_period } else { self.config.period };
-        self.next = NextProbe::Spread { from: begun, period, not_before: now };
+        let settled = was_in_doubt && !self.in_doubt;
+        self.next = if settled && self.config.jitter > 0.0 {
+            let (from, to) = (begun + self.config.fast_period, begun + self.config.period);
+            NextProbe::Phase { from: from.max(now), to: to.max(now) }
+        } else {
+            let period = if self.in_doubt { self.config.fast_period } else { self.config.period };
+            NextProbe::Spread { from: begun, period, not_before: now }
+        };
         self.check_in_debug();
         change
     }
@@ -222,7 +279,7 @@ impl Health {
         self.passes_in_a_row = 0;
         self.next = match self.next {
             NextProbe::At(at) => NextProbe::At(at.min(now)),
-            NextProbe::Spread { .. } => NextProbe::At(now),
+            NextProbe::Spread { .. } | NextProbe::Phase { .. } => NextProbe::At(now),
         };
         self.check_in_debug();
     }
@@ -254,6 +311,7 @@ impl Health {
             NextProbe::Spread { from, period, not_before } => {
                 (from + rng.jitter(period, self.config.jitter)).max(not_before)
             }
+            NextProbe::Phase { from, to } => from + scaled(to.saturating_since(from), rng.unit()),
         };
         self.next = NextProbe::At(at);
         Some(at)
@@ -267,6 +325,16 @@ impl Health {
     /// Whether probes follow fast, because the answer is open.
     pub fn is_in_doubt(&self) -> bool {
         self.in_doubt
+    }
+
+    /// Good probes in a row that a return takes now: `rise`, or more for one that flaps.
+    pub fn rise_needed(&self) -> u32 {
+        self.flaps.needed(self.config.flap_rule())
+    }
+
+    /// Whether it changed so often lately that a return takes longer.
+    pub fn is_flapping(&self) -> bool {
+        self.flaps.is_flapping()
     }
 
     /// Why it is out; `None` while it is ready.
@@ -286,7 +354,7 @@ impl Health {
                 assert!(self.failures_in_a_row < self.config.fall, "fallen, and still ready");
                 assert!(self.failures_in_a_row == 0 || self.in_doubt, "failing, and not in doubt");
             }
-            Phase::NotReady => assert!(self.passes_in_a_row < self.config.rise, "risen, and still out"),
+            Phase::NotReady => assert!(self.passes_in_a_row < self.rise_needed(), "risen, and still out"),
             Phase::Exited => assert!(!self.in_doubt, "an exit leaves no doubt"),
         }
     }
@@ -321,7 +389,7 @@ impl Health {
             Phase::Starting | Phase::NotReady => {
                 self.in_doubt = true;
                 let starting = self.phase == Phase::Starting;
-                let needed = if starting { self.config.rise_after_start } else { self.config.rise };
+                let needed = if starting { self.config.rise_after_start } else { self.rise_needed() };
                 if self.passes_in_a_row < needed {
                     return None;
                 }

@@ -181,10 +181,12 @@ fn the_plan_is_drawn_once_and_spread() {
         health.on_result(Time::ZERO, PASS);
         let at = health.next_probe_at(&mut rng);
         assert_eq!(health.next_probe_at(&mut rng), at);
-        drawn.push(ms(at.unwrap()));
+        let settled = at.unwrap();
+        health.on_result(settled, PASS);
+        drawn.push(ms(health.next_probe_at(&mut rng).unwrap()) - ms(settled));
     }
     let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
-    assert!((1_800..1_810).contains(&least) && (2_190..=2_200).contains(&most), "{least} {most}");
+    assert!((1_799..1_810).contains(&least) && (2_190..=2_200).contains(&most), "{least} {most}");
 }
 
 #[test]
@@ -209,8 +211,130 @@ fn validation_names_the_field() {
         (HealthConfig { fast_period: Duration::ZERO, ..good }, "fast_period"),
         (HealthConfig { timeout: Duration::ZERO, ..good }, "timeout"),
         (HealthConfig { jitter: 1.5, ..good }, "jitter"),
+        (HealthConfig { flap_changes: 1, ..good }, "flap_changes"),
+        (HealthConfig { flap_changes: 17, ..good }, "flap_changes"),
+        (HealthConfig { flap_window: Duration::ZERO, ..good }, "flap_window"),
     ] {
         assert_eq!(config.validate().unwrap_err().field, field);
+    }
+}
+
+#[test]
+fn phases_are_spread_over_a_period() {
+    // A hundred endpoints that start together, each probe answered at once.
+    let mut rng = Rng::seeded(11);
+    let mut slots = [0_u32; 10];
+    let mut first = Vec::new();
+    for _ in 0..100 {
+        let mut health = Health::new(HealthConfig::default(), Time::ZERO);
+        let mut now = Time::ZERO;
+        let mut probes = 0;
+        while now < Time::from_millis(6_000) {
+            now = health.next_probe_at(&mut rng).unwrap();
+            if probes == 0 {
+                first.push(ms(now));
+            }
+            probes += 1;
+            health.on_result(now, PASS);
+        }
+        slots[(ms(now) % 2_000 / 200) as usize] += 1;
+    }
+    assert!(first.iter().all(|millis| *millis < 25), "a start is asked at once: {first:?}");
+    assert!(first.iter().max() > first.iter().min(), "but not in the same moment");
+    assert!(
+        slots.iter().all(|count| *count <= 25),
+        "no tenth of a period gets a quarter of the probes: {slots:?}"
+    );
+}
+
+#[test]
+fn a_settled_doubt_puts_the_next_probe_anywhere_in_a_period() {
+    let mut rng = Rng::seeded(12);
+    let mut drawn = Vec::new();
+    for _ in 0..1_000 {
+        let mut health =
+            Health::new(HealthConfig { rise_after_start: 1, ..HealthConfig::default() }, Time::ZERO);
+        let begun = health.next_probe_at(&mut rng).unwrap();
+        health.on_result(begun, PASS);
+        drawn.push(ms(health.next_probe_at(&mut rng).unwrap()) - ms(begun));
+    }
+    drawn.sort_unstable();
+    assert!(
+        (249..270).contains(&drawn[0]) && (1_980..=2_000).contains(&drawn[999]),
+        "{} {}",
+        drawn[0],
+        drawn[999]
+    );
+    assert!((1_050..1_200).contains(&drawn[500]), "evenly: {}", drawn[500]);
+}
+
+/// Takes it out, and counts the good probes that its return takes.
+fn passes_to_return(story: &mut Story) -> u32 {
+    while story.probe(REFUSED) != Some(Change::Down(DownReason::Refused)) {}
+    let mut passes = 1;
+    while story.probe(PASS).is_none() {
+        passes += 1;
+        assert!(passes <= 100, "it never returns");
+    }
+    passes
+}
+
+#[test]
+fn who_flaps_has_to_prove_itself_for_longer_and_calms_down() {
+    let mut story = Story::ready();
+    let passes: Vec<u32> = (0..8).map(|_| passes_to_return(&mut story)).collect();
+    // The return from a start is a change as well, so the fifth change after it is the sixth.
+    assert_eq!(passes, [2, 2, 4, 16, 16, 16, 16, 16]);
+    assert!(story.health.is_flapping());
+    for (calm_secs, expected) in [(59, 16), (60, 8), (119, 8), (120, 4), (180, 2), (3_600, 2)] {
+        let mut health = story.health.clone();
+        let now = story.now + Duration::from_secs(calm_secs);
+        health.on_result(now, PASS);
+        assert_eq!(health.rise_needed(), expected, "after {calm_secs} calm seconds");
+        assert_eq!(health.is_flapping(), expected > 2);
+    }
+}
+
+#[test]
+fn damping_never_delays_the_way_out() {
+    let mut story = Story::ready();
+    for _ in 0..8 {
+        passes_to_return(&mut story);
+    }
+    assert_eq!([story.probe(FAIL), story.probe(FAIL)], [None, None]);
+    assert!(matches!(story.probe(FAIL), Some(Change::Down(_))), "three failures, as ever");
+}
+
+#[test]
+fn slow_changes_are_no_flapping_and_a_restart_has_no_past() {
+    let mut story = Story::ready();
+    for _ in 0..20 {
+        story.now = story.now + Duration::from_secs(30);
+        story.health.on_suspicion(story.now);
+        assert_eq!(passes_to_return(&mut story), 2, "four changes a minute");
+    }
+    for _ in 0..8 {
+        passes_to_return(&mut story);
+    }
+    assert!(story.health.is_flapping());
+    story.health.on_start(story.now);
+    assert!(!story.health.is_flapping());
+}
+
+#[test]
+fn damping_is_bounded_and_can_be_switched_off() {
+    for (flap_changes, rise_max, expected) in [(0, 16, 2), (2, 5, 5), (2, 1, 2), (16, 1_000, 1_000)] {
+        let config = HealthConfig { flap_changes, rise_max, jitter: 0.0, ..HealthConfig::default() };
+        assert_eq!(config.validate(), Ok(()));
+        let mut health = Health::new(config, Time::ZERO);
+        for _ in 0..3 {
+            health.on_result(Time::ZERO, PASS);
+        }
+        for _ in 0..60 {
+            health.on_result(Time::ZERO, REFUSED);
+            while health.on_result(Time::ZERO, PASS).is_none() {}
+        }
+        assert_eq!(health.rise_needed(), expected, "{flap_changes} changes, at most {rise_max}");
     }
 }
 
@@ -243,7 +367,7 @@ proptest! {
         seed in any::<u64>(),
         steps in prop::collection::vec((prop_oneof![5 => Just(PASS), 4 => Just(FAIL), 1 => Just(REFUSED)], 0_u64..1_500, any::<bool>()), 1..100),
     ) {
-        let config = HealthConfig { rise, rise_after_start, fall, ..HealthConfig::default() };
+        let config = HealthConfig { rise, rise_after_start, fall, flap_changes: 0, ..HealthConfig::default() };
         let (mut health, mut rng) = (Health::new(config, Time::ZERO), Rng::seeded(seed));
         let (mut now, mut ready, mut results) = (Time::ZERO, false, Vec::new());
         for (result, millis, suspicion) in steps {
@@ -260,6 +384,52 @@ proptest! {
             prop_assert_eq!(health.is_ready(), naive_ready(&config, &results), "{:?}", &results);
             prop_assert_eq!(change.is_some(), health.is_ready() != ready, "every change is told, and once");
             ready = health.is_ready();
+        }
+    }
+}
+
+/// Damping worked out anew from all changes there ever were.
+fn naive_rise(config: &HealthConfig, changes: &[u64], now: u64) -> u32 {
+    let window = config.flap_window.as_millis() as u64;
+    let mut doublings = 0_u32;
+    for (index, at) in changes.iter().enumerate() {
+        if index > 0 {
+            doublings = doublings.saturating_sub(((at - changes[index - 1]) / window) as u32);
+        }
+        let lately = changes[..=index].iter().filter(|change| at - **change < window).count();
+        let room = (config.rise << doublings.min(20)) < config.rise_max;
+        doublings += u32::from(lately >= config.flap_changes as usize && room);
+    }
+    if let Some(last) = changes.last() {
+        doublings = doublings.saturating_sub(((now - last) / window) as u32);
+    }
+    (config.rise << doublings.min(20)).min(config.rise_max)
+}
+
+#[test]
+fn damping_behaves_like_the_naive_model() {
+    for seed in 0..500 {
+        let mut rng = Rng::seeded(seed);
+        let config = HealthConfig {
+            rise: 1 + rng.below(3) as u32,
+            fall: 1,
+            flap_changes: 2 + rng.below(6) as u32,
+            flap_window: Duration::from_secs(5),
+            rise_max: 3 + rng.below(20) as u32,
+            ..HealthConfig::default()
+        };
+        let mut health = Health::new(config, Time::ZERO);
+        let (mut now, mut changes) = (0_u64, Vec::new());
+        for step in 0..300 {
+            now += if rng.chance(0.03) { rng.below(20_000) } else { rng.below(600) };
+            let result = if rng.chance(0.75) { PASS } else { FAIL };
+            let needed = naive_rise(&config, &changes, now);
+            if health.on_result(Time::from_millis(now), result).is_some() {
+                changes.push(now);
+            }
+            let expected =
+                if changes.last() == Some(&now) { naive_rise(&config, &changes, now) } else { needed };
+            assert_eq!(health.rise_needed(), expected, "seed {seed} step {step}: {changes:?} at {now}");
         }
     }
 }
