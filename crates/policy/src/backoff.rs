@@ -87,18 +87,28 @@ impl BackoffConfig {
     /// The wait before a retry; `retry_index` is 0 for the first one, and `previous` is the wait before it (zero
     /// before the first), which only decorrelated jitter looks at. Never longer than `max`.
     pub fn delay(&self, rng: &mut Rng, retry_index: u32, previous: Duration) -> Duration {
+        let (least, most) = self.range(retry_index, previous);
+        least.saturating_add(scaled(most.saturating_sub(least), rng.unit())).min(self.max)
+    }
+
+    /// The shortest wait that [`BackoffConfig::delay`] can give before this retry.
+    pub fn least(&self, retry_index: u32) -> Duration {
+        self.range(retry_index, Duration::ZERO).0
+    }
+
+    /// Between what the wait is drawn.
+    fn range(&self, retry_index: u32, previous: Duration) -> (Duration, Duration) {
         let exponent = i32::try_from(retry_index).unwrap_or(i32::MAX);
         let grown = || scaled(self.initial, self.multiplier.powi(exponent)).min(self.max);
-        let (least, most) = match self.jitter {
-            Jitter::None => return grown(),
+        match self.jitter {
+            Jitter::None => (grown(), grown()),
             Jitter::Full => (Duration::ZERO, grown()),
             Jitter::Equal => (grown() / 2, grown()),
             Jitter::Additive => self.additive_range(grown()),
             Jitter::Decorrelated => {
                 (self.initial, scaled(previous.max(self.initial), DECORRELATED_GROWTH).min(self.max))
             }
-        };
-        least.saturating_add(scaled(most.saturating_sub(least), rng.unit())).min(self.max)
+        }
     }
 
     /// From the wait to the wait and its share, where the wait stops growing early enough to leave room for the share.
@@ -200,6 +210,7 @@ mod tests {
                 };
                 let told = format!("seed {seed}: {config:?} retry {retry_index}: {wait:?}");
                 assert!(wait <= max, "{told}");
+                assert!(wait >= config.least(retry_index), "{told}");
                 assert!(wait.as_secs_f64() >= least * 0.999_999, "{told}");
                 if matches!(jitter, Jitter::Additive) {
                     assert!(wait >= initial, "{told}");

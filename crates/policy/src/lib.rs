@@ -35,6 +35,7 @@ pub mod rng;
 pub mod settle;
 pub mod stale;
 pub mod throttle;
+pub mod stack;
 pub mod time;
 pub mod window;
 
@@ -55,5 +56,6 @@ pub use rng::Rng;
 pub use settle::{Settle, SettleConfig};
 pub use stale::{Cached, StaleConfig};
 pub use throttle::{Throttle, ThrottleConfig};
+pub use stack::{Layer, Stack};
 pub use time::Time;
 pub use window::{Sample, Totals, Window};
