@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seaworthy_policy::call::{
-    AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Pushback, Safety, Step,
+    AttemptKind, Call, CallConfig, Cause, Class, Event, MAX_ATTEMPTS, Proof, Pushback, Safety, Step, Trace,
 };
 use seaworthy_policy::pool::{EndpointKey, Guard, Pool, PoolConfig, PoolEvent};
 use seaworthy_policy::rng::Rng;
@@ -16,7 +16,7 @@ use seaworthy_policy::{BreakerConfig, BudgetConfig};
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Start(Safety, bool),
-    Head(usize, Class),
+    Head(usize, Class, Pushback),
     Fail(usize, Proof, Cause),
     /// Time goes on to whatever is due next.
     Next,
@@ -39,6 +39,11 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Class::BadGateway),
         1 => Just(Class::Unavailable),
     ];
+    let pushback = prop_oneof![
+        8 => Just(Pushback::None),
+        1 => Just(Pushback::Never),
+        1 => (0..20_000_u64).prop_map(|millis| Pushback::Wait(Duration::from_millis(millis))),
+    ];
     let proof =
         prop_oneof![Just(Proof::NotSent), Just(Proof::Refused), Just(Proof::HeadSent), Just(Proof::BodySent)];
     let cause = prop_oneof![
@@ -49,7 +54,7 @@ fn action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         6 => (safety, any::<bool>()).prop_map(|(safety, replayable)| Action::Start(safety, replayable)),
-        6 => (any::<usize>(), class).prop_map(|(call, class)| Action::Head(call, class)),
+        6 => (any::<usize>(), class, pushback).prop_map(|(call, class, pushback)| Action::Head(call, class, pushback)),
         4 => (any::<usize>(), proof, cause).prop_map(|(call, proof, cause)| Action::Fail(call, proof, cause)),
         8 => Just(Action::Next),
         3 => (any::<usize>(), any::<bool>()).prop_map(|(call, broken)| Action::End(call, broken)),
@@ -64,6 +69,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// What the world outside knows of one call.
+#[expect(clippy::struct_excessive_bools, reason = "a record of facts, each independent")]
 struct Client {
     call: Call,
     safety: Safety,
@@ -72,6 +78,10 @@ struct Client {
     open: Vec<u8>,
     /// Attempts that may have been executed.
     maybe_executed: usize,
+    /// Hedges that may have, at most.
+    hedges_max: u8,
+    /// A server said that it must not be sent again.
+    stopped: bool,
     committed: bool,
     over: bool,
 }
@@ -96,6 +106,7 @@ impl World {
             match step {
                 Step::Attempt { attempt, kind, .. } => {
                     assert!(!client.over && !client.committed, "nothing is sent after the end");
+                    assert!(!client.stopped, "nothing is sent once a server said not to");
                     let twice = kind != AttemptKind::First && client.maybe_executed > 0;
                     assert!(
                         !twice || (client.safety != Safety::Unsafe && client.replayable),
@@ -123,6 +134,9 @@ impl World {
             }
         }
         assert!(client.call.trail().len() <= usize::from(MAX_ATTEMPTS));
+        let hedge = |trace: &&Trace| trace.kind == AttemptKind::Hedge && !trace.is_proven_unexecuted();
+        let hedges = client.call.trail().iter().filter(hedge).count();
+        assert!(hedges <= usize::from(client.hedges_max), "{hedges} hedges");
         let waits = client.call.is_parked() || client.call.next_deadline().is_some();
         assert!(client.over || client.committed || waits, "a live call always has something to wait for");
     }
@@ -139,11 +153,12 @@ impl World {
     fn apply(&mut self, action: Action, config: &Arc<CallConfig>) {
         match action {
             Action::Start(safety, replayable) => self.start(safety, replayable, config),
-            Action::Head(choice, class) => {
+            Action::Head(choice, class, pushback) => {
                 if let Some((index, attempt)) = self.waiting(choice) {
                     self.clients[index].maybe_executed += 1;
                     let retry_after = (class == Class::Throttled).then_some(Duration::from_millis(100));
-                    self.act(index, Event::Head { attempt, class, retry_after, pushback: Pushback::None });
+                    self.clients[index].stopped |= pushback == Pushback::Never;
+                    self.act(index, Event::Head { attempt, class, retry_after, pushback });
                 }
             }
             Action::Fail(choice, proof, cause) => {
@@ -207,7 +222,17 @@ impl World {
         let deadline = self.now.after(config.total_timeout);
         let call = Call::new(config.clone(), 0, safety, replayable, deadline);
         let (open, maybe_executed) = (Vec::new(), 0);
-        let client = Client { call, safety, replayable, open, maybe_executed, committed: false, over: false };
+        let client = Client {
+            call,
+            safety,
+            replayable,
+            open,
+            maybe_executed,
+            hedges_max: config.max_hedged_attempts,
+            stopped: false,
+            committed: false,
+            over: false,
+        };
         self.clients.push(client);
         self.act(self.clients.len() - 1, Event::Start);
     }
@@ -307,6 +332,7 @@ proptest! {
         endpoints in 1_usize..5,
         breaker in any::<bool>(),
         warm in prop_oneof![Just(0), Just(120)],
+        eager in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let guard = if breaker && endpoints == 1 {
@@ -318,9 +344,11 @@ proptest! {
             burst: BURST,
             floor_per_second: 0.0,
             max_concurrent: BURST,
+            hedge_ratio: if eager { 1.0 } else { 0.02 },
             ..BudgetConfig::default()
         };
-        let config = Arc::new(CallConfig::default());
+        let config = Arc::new(if eager { eager_hedges() } else { CallConfig::default() });
+        prop_assert_eq!(config.validate(), Ok(()));
         let mut world = World {
             pool: Pool::new(PoolConfig { guard, budget, ..PoolConfig::default() }),
             rng: Rng::seeded(seed),
@@ -336,7 +364,7 @@ proptest! {
         for _ in 0..warm {
             world.apply(Action::Start(Safety::Safe, true), &config);
             world.apply(Action::Wait(20), &config);
-            world.apply(Action::Head(0, Class::Answered), &config);
+            world.apply(Action::Head(0, Class::Answered, Pushback::None), &config);
             world.apply(Action::End(0, false), &config);
         }
         for action in actions {
@@ -347,6 +375,18 @@ proptest! {
         let earned = world.clients.len() as u64 / 10 + 1;
         prop_assert!(world.extra_attempts <= stored + earned + world.free_attempts + MAX_READMISSION_HEDGES);
         world.wind_down();
+    }
+}
+
+/// Many hedges, soon, for those that have the time.
+fn eager_hedges() -> CallConfig {
+    CallConfig {
+        hedge_delay: Some(Duration::from_millis(5)),
+        max_hedged_attempts: 3,
+        max_attempts: 5,
+        in_flight_cap: Some(10),
+        min_remaining: Duration::from_millis(50),
+        ..CallConfig::default()
     }
 }
 

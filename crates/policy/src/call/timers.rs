@@ -84,7 +84,6 @@ impl Call {
         if !waiting
             || !fits
             || crowded
-            || !self.has_hedge_left()
             || !self.has_attempt_left()
             || !context.pool.has_fresh(context.now, self.tried().as_slice())
         {
