@@ -316,7 +316,7 @@ impl Breaker {
     }
 
     fn complete_call(&mut self, now: Time, rng: &mut Rng, outcome: Outcome) {
-        let Some(sample) = sample_of(&self.config, outcome) else { return };
+        let Some(sample) = outcome.sample(&self.config) else { return };
         self.window.record(now, self.config.sliding_window, sample);
         match outcome {
             Outcome::Success { .. } => {
@@ -409,20 +409,6 @@ impl Breaker {
                 State::Ramp { share: ramp_share(ramped, self.config.recovery_ramp) }
             }
         }
-    }
-}
-
-/// How a call counts in the window; `None` when it does not.
-fn sample_of(config: &BreakerConfig, outcome: Outcome) -> Option<Sample> {
-    match outcome {
-        Outcome::Success { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowOk),
-        Outcome::Success { .. } => Some(Sample::Ok),
-        Outcome::Failure { elapsed } | Outcome::Throttled { elapsed } if config.is_slow(elapsed) => {
-            Some(Sample::SlowFailed)
-        }
-        Outcome::Failure { .. } | Outcome::Throttled { .. } => Some(Sample::Failed),
-        Outcome::Cancelled { elapsed } if config.is_slow(elapsed) => Some(Sample::Abandoned),
-        Outcome::Cancelled { .. } | Outcome::Ignored => None,
     }
 }
 

@@ -20,7 +20,6 @@
 //! take it out 5.2 s after the hang at the latest; when traffic has seen the stall, 3 s after that. A start is
 //! ready 500 ms after its first good answer: probes at 0, 250 and 500 ms.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::error::{require, require_positive, require_share};
@@ -29,6 +28,9 @@ use crate::{ConfigError, Rng, Time};
 use flap::{FlapRule, Flaps};
 
 pub mod flap;
+mod result;
+
+pub use result::{Change, DownReason, ProbeFailure, ProbeResult};
 
 /// How often to ask, and how many answers decide.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,80 +101,6 @@ impl HealthConfig {
             rise_max: self.rise_max.max(self.rise),
         }
     }
-}
-
-/// Why a probe failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeFailure {
-    /// No answer in time.
-    Timeout,
-    /// An HTTP status that is not good.
-    Status(u16),
-    /// A command's exit code that is not good.
-    ExitCode(i32),
-    /// The connection broke, or could not be made for another reason than a refusal.
-    Connection,
-    /// An answer that could not be understood.
-    Malformed,
-}
-
-impl fmt::Display for ProbeFailure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProbeFailure::Timeout => formatter.write_str("no answer in time"),
-            ProbeFailure::Status(status) => write!(formatter, "answered {status}"),
-            ProbeFailure::ExitCode(code) => write!(formatter, "the probe command exited with {code}"),
-            ProbeFailure::Connection => formatter.write_str("the connection broke"),
-            ProbeFailure::Malformed => formatter.write_str("the answer could not be understood"),
-        }
-    }
-}
-
-/// What a probe found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeResult {
-    /// A good answer.
-    Pass,
-    /// No good answer.
-    Fail {
-        /// What was wrong.
-        reason: ProbeFailure,
-    },
-    /// Nobody listens.
-    Refused,
-}
-
-/// Why an endpoint is out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DownReason {
-    /// It has not proved itself since its start.
-    Starting,
-    /// Nobody listens.
-    Refused,
-    /// Its process is gone.
-    Exited,
-    /// Several probes in a row failed; the last one like this.
-    Probe(ProbeFailure),
-}
-
-impl fmt::Display for DownReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DownReason::Starting => formatter.write_str("starting"),
-            DownReason::Refused => formatter.write_str("connection refused"),
-            DownReason::Exited => formatter.write_str("the process is gone"),
-            DownReason::Probe(failure) => failure.fmt(formatter),
-        }
-    }
-}
-
-/// A change that routing must follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Send it traffic.
-    Up,
-    /// Send it none.
-    Down(DownReason),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

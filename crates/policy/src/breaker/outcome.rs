@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Ratio, Time};
+use crate::breaker::BreakerConfig;
+use crate::{Ratio, Sample, Time};
 
 /// The right to make one call. Give it back with [`complete`](super::Breaker::complete), whatever becomes of the call.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +92,22 @@ pub enum Outcome {
         /// How long the call had taken by then.
         elapsed: Duration,
     },
+}
+
+impl Outcome {
+    /// How a call counts in the window; `None` when it does not.
+    pub(super) fn sample(self, config: &BreakerConfig) -> Option<Sample> {
+        match self {
+            Outcome::Success { elapsed } if config.is_slow(elapsed) => Some(Sample::SlowOk),
+            Outcome::Success { .. } => Some(Sample::Ok),
+            Outcome::Failure { elapsed } | Outcome::Throttled { elapsed } if config.is_slow(elapsed) => {
+                Some(Sample::SlowFailed)
+            }
+            Outcome::Failure { .. } | Outcome::Throttled { .. } => Some(Sample::Failed),
+            Outcome::Cancelled { elapsed } if config.is_slow(elapsed) => Some(Sample::Abandoned),
+            Outcome::Cancelled { .. } | Outcome::Ignored => None,
+        }
+    }
 }
 
 /// What people see of a breaker.
