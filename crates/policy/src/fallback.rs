@@ -47,7 +47,9 @@ impl FailureClass {
             return Self::OutcomeUnknown;
         }
         match failure.kind {
-            FailureKind::NoEndpoint | FailureKind::BreakerOpen => Self::Rejected,
+            FailureKind::NoEndpoint | FailureKind::BreakerOpen | FailureKind::DeadlineInsufficient => {
+                Self::Rejected
+            }
             FailureKind::Connect | FailureKind::Reset | FailureKind::Protocol => Self::Unreachable,
             FailureKind::ConnectTimeout | FailureKind::AttemptTimeout | FailureKind::TotalTimeout => {
                 Self::Timeout
