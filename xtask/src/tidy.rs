@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-fault", &["observe"]),
     ("seaworthy-keeper", &[]),
     ("seaworthy-drill", &["spec", "observe"]),
+    ("seaworthy-tower", &["policy"]),
     (
         "seaworthy",
         &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"],

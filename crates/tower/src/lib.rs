@@ -1,0 +1,53 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod ambient;
+mod breaker;
+mod budget;
+mod classify;
+mod clock;
+mod concurrency;
+mod error;
+mod fallback;
+mod gate;
+mod hedge;
+mod inner;
+mod observe;
+mod plain;
+mod policy;
+mod replay;
+mod retry;
+mod stack;
+mod timeout;
+
+#[cfg(feature = "metrics")]
+mod to_metrics;
+#[cfg(feature = "tracing")]
+mod to_tracing;
+
+pub use ambient::{Attempt, current};
+pub use breaker::{BreakerLayer, BreakerService};
+pub use budget::{Charge, SharedBudget};
+pub use classify::{Classify, FailOnError, Failure, Verdict};
+pub use clock::Clock;
+pub use concurrency::{ConcurrencyConfig, ConcurrencyFuture, ConcurrencyLimit, ConcurrencyLimitLayer};
+pub use error::{By, Error, Rejection, Timeout, Which};
+pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
+pub use gate::{Gate, GateFuture, GateHandle, GateLayer, Gated};
+pub use hedge::{Hedge, HedgeConfig, HedgeDelay, HedgeFuture, HedgeLayer};
+pub use inner::{Inner, InnerFuture, InnerLayer};
+pub use observe::{Decision, Event, NoRetry, Observer};
+pub use plain::FnService;
+pub use policy::{Policy, PolicyBuilder};
+pub use replay::{Idempotent, NotIdempotent, Replay};
+pub use retry::{ATTEMPTS_MAX, Retry, RetryConfig, RetryFuture, RetryLayer};
+pub use stack::{Finding, InvalidStack, Part, Severity};
+pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};
+#[cfg(feature = "metrics")]
+pub use to_metrics::ToMetrics;
+#[cfg(feature = "tracing")]
+pub use to_tracing::ToTracing;
+
+pub use seaworthy_policy as machines;
+pub use seaworthy_policy::call::Safety;
+pub use seaworthy_policy::{BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter};

@@ -1,0 +1,370 @@
+//! Sending a request again when that may help, and only then.
+//!
+//! **Problem.** Most failures pass; a retry hides them. But retries multiply the load of a backend just when it can
+//! bear least, execute twice what must happen once, and go on when nobody waits for the answer any more.
+//! **Model.** A failure is followed by another attempt when *all* of this holds: the classifier calls it transient;
+//! attempts are left; executing the request twice does no harm, or it certainly was not executed; the wait and an
+//! attempt of usual length end before the deadline; and the budget pays. The budget is charged when the retry is
+//! decided, so that retries that wait count as well.
+//!
+//! What a policy of ours rejected further in is passed on: the same circuit, limit or deadline would reject it again.
+//! `Retry-After` of the backend lengthens the wait, up to a limit; beyond it the answer is passed on as it is.
+//!
+//! **Rejected:** retries free of charge after proof that nothing was executed. That is right where the next attempt
+//! goes to another endpoint; a Tower service is one, and its refusals would double its connections.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use seaworthy_policy::call::Safety;
+use seaworthy_policy::{BackoffConfig, BudgetConfig, ConfigError, LatencyWindow, Rng};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::ambient::Ambient;
+use crate::breaker::seed;
+use crate::budget::{Charge, SharedBudget};
+use crate::classify::{Classify, FailOnError, Failure, Meaning, Verdict, meaning};
+use crate::clock::{self, Clock};
+use crate::error::Error;
+use crate::observe::{Decision, NoRetry, Watch, watchable};
+use crate::replay::{Idempotent, Replay};
+
+/// The most attempts a configuration may ask for; more would be hammering.
+pub const ATTEMPTS_MAX: u32 = 5;
+
+/// When to send a request again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryConfig {
+    /// Attempts in all, the first one included; 1 to [`ATTEMPTS_MAX`].
+    pub max_attempts: u32,
+    /// The waits between them.
+    pub backoff: BackoffConfig,
+    /// The longest `Retry-After` that is waited for.
+    pub max_retry_after: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        RetryConfig {
+            max_attempts: 3,
+            backoff: BackoffConfig::default(),
+            max_retry_after: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RetryConfig {
+    /// Whether there is an attempt, and not too many.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(1..=ATTEMPTS_MAX).contains(&self.max_attempts) {
+            return Err(ConfigError { field: "max_attempts", must: "be from 1 to 5" });
+        }
+        self.backoff.validate()
+    }
+}
+
+/// Sends requests again. One layer stands for one backend.
+#[derive(Debug)]
+pub struct RetryLayer<C = FailOnError, P = Idempotent> {
+    config: RetryConfig,
+    classifier: C,
+    replay: P,
+    budget: SharedBudget,
+    core: Arc<Shared>,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    core: Mutex<Core>,
+}
+
+#[derive(Debug)]
+struct Core {
+    rng: Rng,
+    /// How long good attempts take.
+    latency: LatencyWindow,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Clone, P: Clone> Clone for RetryLayer<C, P> {
+    fn clone(&self) -> Self {
+        RetryLayer {
+            config: self.config,
+            classifier: self.classifier.clone(),
+            replay: self.replay.clone(),
+            budget: self.budget.clone(),
+            core: Arc::clone(&self.core),
+            watch: self.watch.clone(),
+        }
+    }
+}
+
+impl<P> RetryLayer<FailOnError, P> {
+    /// Retries with a budget of their own; `replay` says which requests may be executed twice.
+    pub fn new(config: RetryConfig, replay: P) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let budget = SharedBudget::new(BudgetConfig::default())?;
+        let core = Mutex::new(Core { rng: Rng::seeded(seed()), latency: LatencyWindow::default() });
+        let core = Arc::new(Shared { clock: Clock::starting_now(), core });
+        Ok(RetryLayer { config, classifier: FailOnError, replay, budget, core, watch: Watch::default() })
+    }
+}
+
+impl<C, P> RetryLayer<C, P> {
+    /// Reads answers with this classifier.
+    pub fn classify<D>(self, classifier: D) -> RetryLayer<D, P> {
+        let RetryLayer { config, replay, budget, core, watch, .. } = self;
+        RetryLayer { config, classifier, replay, budget, core, watch }
+    }
+
+    /// Pays from this budget; share it with the hedges of the same backend.
+    #[must_use]
+    pub fn budget(mut self, budget: SharedBudget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    watchable!();
+}
+
+impl<S, C: Clone, P: Clone> Layer<S> for RetryLayer<C, P> {
+    type Service = Retry<S, C, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose requests are sent again.
+#[derive(Debug)]
+pub struct Retry<S, C = FailOnError, P = Idempotent> {
+    inner: S,
+    layer: RetryLayer<C, P>,
+}
+
+impl<S: Clone, C: Clone, P: Clone> Clone for Retry<S, C, P> {
+    fn clone(&self) -> Self {
+        Retry { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, C, P, Request, E> Service<Request> for Retry<S, C, P>
+where
+    S: Service<Request, Error = Error<E>> + Clone,
+    C: Classify<S::Response, E> + Clone,
+    P: Replay<Request> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error<E>;
+    type Future = RetryFuture<S, Request, C, P>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = clock::now();
+        let mut ambient = Ambient::get();
+        let counts = self.layer.budget.begin(&mut ambient, started);
+        ambient.number = 1;
+        let safety = self.layer.replay.safety(&request);
+        let copy = if self.layer.config.max_attempts > 1 { self.layer.replay.copy(&request) } else { None };
+        // The instance that was polled ready makes the first attempt; its clone was not, and is polled later.
+        let unready = self.inner.clone();
+        let mut service = mem::replace(&mut self.inner, unready);
+        let scope = ambient.enter();
+        let inner = service.call(request);
+        drop(scope);
+        let layer = self.layer.clone();
+        let turn = Turn { layer, copy, safety, ambient, counts, started, charge: None };
+        RetryFuture { state: State::Calling { inner }, service, turn }
+    }
+}
+
+pin_project! {
+    /// The answer of [`Retry`].
+    #[derive(Debug)]
+    pub struct RetryFuture<S: Service<Request>, Request, C, P> {
+        #[pin]
+        state: State<S::Future>,
+        service: S,
+        turn: Turn<Request, C, P>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F> {
+        Calling {
+            #[pin]
+            inner: F,
+        },
+        Waiting {
+            #[pin]
+            timer: Sleep,
+        },
+        Readying,
+        Done,
+    }
+}
+
+/// What stays the same from attempt to attempt, and what is counted.
+#[derive(Debug)]
+struct Turn<Request, C, P> {
+    layer: RetryLayer<C, P>,
+    copy: Option<Request>,
+    safety: Safety,
+    ambient: Ambient,
+    /// Whether the budget hears of this request's success from us.
+    counts: bool,
+    /// When the present attempt began.
+    started: Instant,
+    /// What was paid for the present attempt or the wait before it.
+    charge: Option<Charge>,
+}
+
+impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
+    /// How long to wait before the next attempt; `None` when this result is the last word.
+    fn next_wait<Response, E>(&mut self, result: &Result<Response, Error<E>>) -> Option<Duration>
+    where
+        C: Classify<Response, E>,
+    {
+        let failure = match meaning(&self.layer.classifier, result) {
+            Meaning::Backend(Verdict::Success) => {
+                self.succeeded();
+                return None;
+            }
+            Meaning::Backend(Verdict::Failure(failure)) if failure.is_transient => failure,
+            Meaning::TimedOut => Failure::TRANSIENT,
+            Meaning::Backend(Verdict::Failure(_) | Verdict::Ignored) | Meaning::Rejected => return None,
+        };
+        let attempt = self.ambient.number;
+        let decision = match self.decide(failure) {
+            Ok(wait) => Decision::Retry { attempt: attempt + 1, wait },
+            Err(why) => Decision::NoRetry { attempt, why },
+        };
+        self.layer.watch.tell(decision);
+        if let Decision::Retry { wait, .. } = decision { Some(wait) } else { None }
+    }
+
+    fn decide(&mut self, failure: Failure) -> Result<Duration, NoRetry> {
+        let config = &self.layer.config;
+        if self.ambient.number >= config.max_attempts {
+            return Err(NoRetry::AttemptsExhausted);
+        }
+        if self.safety == Safety::Unsafe && !failure.is_unexecuted {
+            return Err(NoRetry::NotIdempotent);
+        }
+        if self.copy.is_none() {
+            return Err(NoRetry::NotReplayable);
+        }
+        let pause = failure.retry_after.unwrap_or(Duration::ZERO);
+        if pause > config.max_retry_after {
+            return Err(NoRetry::RetryAfterTooLong);
+        }
+        let now = clock::now();
+        let (backoff, usual) = {
+            let core = &mut *self.layer.core.lock();
+            let backoff = config.backoff.delay(&mut core.rng, self.ambient.number - 1);
+            (backoff, core.latency.quantile(self.layer.core.clock.time_of(now), 0.5))
+        };
+        let wait = backoff.max(pause);
+        let needed = wait.saturating_add(usual.unwrap_or(Duration::ZERO));
+        if self.ambient.deadline.is_some_and(|deadline| deadline.saturating_duration_since(now) <= needed) {
+            return Err(NoRetry::DeadlineInsufficient);
+        }
+        // The attempt that failed gives its place back before the next one asks for one.
+        self.charge = None;
+        self.charge = Some(self.layer.budget.try_retry(now).ok_or(NoRetry::BudgetExhausted)?);
+        Ok(wait)
+    }
+
+    fn succeeded(&self) {
+        let now = clock::now();
+        if self.counts {
+            self.layer.budget.succeeded(now);
+        }
+        let elapsed = now.saturating_duration_since(self.started);
+        let shared = &self.layer.core;
+        shared.lock().latency.record(shared.clock.time_of(now), elapsed);
+    }
+
+    /// The request of the next attempt; keeps a copy as long as another one may follow.
+    fn next_request(&mut self) -> Request {
+        self.ambient.number += 1;
+        self.started = clock::now();
+        let request = self.copy.take().expect("a retry is decided only with a copy");
+        if self.ambient.number < self.layer.config.max_attempts {
+            self.copy = self.layer.replay.copy(&request);
+        }
+        request
+    }
+}
+
+impl<S, C, P, Request, E> Future for RetryFuture<S, Request, C, P>
+where
+    S: Service<Request, Error = Error<E>>,
+    C: Classify<S::Response, E>,
+    P: Replay<Request>,
+{
+    type Output = Result<S::Response, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (mut state, service, turn) = (this.state, this.service, this.turn);
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::Calling { inner } => {
+                    let scope = turn.ambient.enter();
+                    let polled = inner.poll(context);
+                    drop(scope);
+                    let result = ready!(polled);
+                    let Some(wait) = turn.next_wait(&result) else {
+                        state.set(State::Done);
+                        turn.charge = None;
+                        return Poll::Ready(result);
+                    };
+                    if wait.is_zero() {
+                        State::Readying
+                    } else {
+                        State::Waiting { timer: sleep_until(clock::now() + wait) }
+                    }
+                }
+                StateProjection::Waiting { timer } => {
+                    ready!(timer.poll(context));
+                    State::Readying
+                }
+                StateProjection::Readying => {
+                    let scope = turn.ambient.enter();
+                    let readiness = ready!(service.poll_ready(context));
+                    drop(scope);
+                    if let Err(error) = readiness {
+                        state.set(State::Done);
+                        turn.charge = None;
+                        return Poll::Ready(Err(error));
+                    }
+                    let request = turn.next_request();
+                    let _scope = turn.ambient.enter();
+                    State::Calling { inner: service.call(request) }
+                }
+                StateProjection::Done => panic!("polled after it was ready"),
+            };
+            state.set(next);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A call may be given up at any moment. For every number of polls, in stories drawn at random: what it held is free again.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use seaworthy_tower::machines::Rng;
+use seaworthy_tower::machines::breaker::State;
+use seaworthy_tower::*;
+use tower::{Layer, Service};
+
+use crate::stub::{Broken, Reply, Stub, call};
+
+const STORIES: u64 = 60;
+/// More polls than any of the stories needs.
+const POLLS_MAX: u32 = 400;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn script(seed: u64) -> Vec<Reply> {
+    let mut rng = Rng::seeded(seed);
+    let reply = |rng: &mut Rng| Reply {
+        yields: rng.below(3) as u32,
+        after: millis(rng.below(4) * 17),
+        result: if rng.chance(0.5) { Ok(7) } else { Err(Broken) },
+    };
+    (0..8).map(|_| reply(&mut rng)).collect()
+}
+
+/// Every policy at once, with the circuit in half-open, so that each call is a probe whose place must come back.
+macro_rules! probing {
+    () => {{
+        let policy = Policy::builder("drops")
+            .budget(BudgetConfig { hedge_ratio: 1.0, ..BudgetConfig::default() })
+            .fallback(|_: Result<&u32, &Error<Broken>>| None)
+            .total_timeout(millis(400))
+            .retry(RetryConfig::default())
+            .hedge(HedgeConfig { delay: HedgeDelay::Fixed(millis(15)) })
+            .circuit_breaker(BreakerConfig {
+                consecutive_failures: 1,
+                quiet: Duration::ZERO,
+                permitted_number_of_calls_in_half_open_state: 50,
+                wait_jitter: 0.0,
+                ..BreakerConfig::default()
+            })
+            .concurrency_limit(ConcurrencyConfig {
+                max_concurrent_calls: 1,
+                max_queue: 2,
+                max_wait_duration: millis(30),
+                ..ConcurrencyConfig::default()
+            })
+            .attempt_timeout(millis(40))
+            .build()
+            .unwrap();
+        let mut failing = policy.layer(Stub::new(&[Reply::BROKEN]));
+        let _ = call(&mut failing).await;
+        tokio::time::advance(millis(1_000)).await;
+        policy.budget().unwrap().reset();
+        policy
+    }};
+}
+
+/// Polls so many times, 7 ms apart; whether it ended by then.
+async fn poll_times<F: Future>(mut future: Pin<&mut F>, polls: u32) -> bool {
+    for _ in 0..polls {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return true;
+        }
+        tokio::time::advance(millis(7)).await;
+    }
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
+    let mut ended = [0_u32; 2];
+    for seed in 0..STORIES {
+        for polls in 0..POLLS_MAX {
+            let policy = probing!();
+            let stub = Stub::new(&script(seed));
+            let mut service = policy.layer(stub.clone());
+            // The only place is taken at first, so the call begins in the queue.
+            let mut occupant = Box::pin(policy.concurrency_limit().unwrap().layer(Inner::of(Stub::new(&[
+                Reply::OK.after_ms(10),
+            ]))).call_ready());
+            let _ = poll_times(occupant.as_mut(), 1).await;
+            poll_fn(|context| service.poll_ready(context)).await.unwrap();
+            let mut future = Box::pin(service.call(1));
+            let done = poll_times(future.as_mut(), polls).await;
+            drop((future, occupant));
+            let at = format!("seed {seed}, {polls} polls");
+            assert_eq!(stub.in_flight(), 0, "{at}");
+            let limit = policy.concurrency_limit().unwrap();
+            assert_eq!((limit.in_flight(), limit.queued()), (0, 0), "{at}");
+            assert_eq!(policy.budget().unwrap().concurrent(), 0, "{at}");
+            policy.breaker().unwrap().with(|breaker, now| {
+                breaker.check_invariants();
+                assert_eq!(breaker.state(now), State::HalfOpen, "{at}");
+                assert_eq!(breaker.next_deadline(), None, "{at}: a probe's place is still taken");
+            });
+            ended[usize::from(done)] += 1;
+            if done {
+                break;
+            }
+        }
+    }
+    assert_eq!(ended[1], STORIES as u32, "every story ends");
+    assert!(ended[0] > 5 * ended[1], "and has many moments at which to give up: {ended:?}");
+}
