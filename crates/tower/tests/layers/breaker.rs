@@ -110,7 +110,7 @@ async fn half_open_admits_three_of_sixty_four() {
         let _ = call(&mut service).await;
     }
     tokio::time::advance(Duration::from_secs(1)).await;
-    stub.then(Reply::OK.after_ms(100));
+    stub.afterwards(Reply::OK.after_ms(100));
     let calls: Vec<_> = (0..64)
         .map(|_| {
             let mut service = service.clone();

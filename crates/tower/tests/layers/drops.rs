@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use seaworthy_tower::machines::Rng;
@@ -83,17 +83,16 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
             let stub = Stub::new(&script(seed));
             let mut service = policy.layer(stub.clone());
             // The only place is taken at first, so the call begins in the queue.
-            let mut occupant = Box::pin(policy.concurrency_limit().unwrap().layer(Inner::of(Stub::new(&[
-                Reply::OK.after_ms(10),
-            ]))).call_ready());
-            let _ = poll_times(occupant.as_mut(), 1).await;
+            let limit = policy.concurrency_limit().unwrap();
+            let mut other = limit.layer(InnerLayer.layer(Stub::new(&[Reply::OK.after_ms(10)])));
+            let mut occupant = Box::pin(async move { call(&mut other).await });
+            assert!(!poll_times(occupant.as_mut(), 1).await);
             poll_fn(|context| service.poll_ready(context)).await.unwrap();
             let mut future = Box::pin(service.call(1));
             let done = poll_times(future.as_mut(), polls).await;
             drop((future, occupant));
             let at = format!("seed {seed}, {polls} polls");
             assert_eq!(stub.in_flight(), 0, "{at}");
-            let limit = policy.concurrency_limit().unwrap();
             assert_eq!((limit.in_flight(), limit.queued()), (0, 0), "{at}");
             assert_eq!(policy.budget().unwrap().concurrent(), 0, "{at}");
             policy.breaker().unwrap().with(|breaker, now| {

@@ -76,7 +76,7 @@ async fn what_must_not_be_executed_twice_is_not_hedged() {
 async fn a_percentile_needs_observations_and_follows_them() {
     let record = Arc::new(Record::default());
     let stub = Stub::new(&[Reply::OK.after_ms(500)]);
-    stub.then(Reply::OK.after_ms(20));
+    stub.afterwards(Reply::OK.after_ms(20));
     let layer = HedgeLayer::new(HedgeConfig::default(), Idempotent).unwrap().budget(rich());
     let layer = layer.observed_by(Arc::clone(&record) as Arc<dyn Observer>);
     let mut service = layer.layer(InnerLayer.layer(stub.clone()));
@@ -84,7 +84,7 @@ async fn a_percentile_needs_observations_and_follows_them() {
         call(&mut service).await.unwrap();
     }
     assert_eq!(record.names().iter().filter(|name| **name == "hedge").count(), 0, "nothing was unusual");
-    stub.then(Reply::OK.after_ms(300));
+    stub.afterwards(Reply::OK.after_ms(300));
     let began = Instant::now();
     call(&mut service).await.unwrap();
     assert_eq!(stub.calls(), 62);

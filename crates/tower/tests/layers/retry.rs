@@ -79,7 +79,7 @@ async fn our_own_rejections_are_passed_on() {
     let breaker = BreakerLayer::new(BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..Default::default() });
     let mut service =
         ServiceBuilder::new().layer(layer).layer(breaker.unwrap()).layer(InnerLayer).service(stub.clone());
-    stub.then(Reply::BROKEN);
+    stub.afterwards(Reply::BROKEN);
     let error = call(&mut service).await.unwrap_err();
     assert!(error.is_rejected(), "the first failure opened the circuit, the second attempt met it: {error}");
     assert_eq!((stub.calls(), record.names()), (1, vec!["retry"]));
@@ -115,7 +115,7 @@ async fn nothing_is_sent_again_that_cannot_end_in_time() {
         call(&mut service).await.unwrap();
     }
     // Attempts usually take 100 ms; after 300 ms, less than that is left.
-    stub.then(Reply::BROKEN.after_ms(300));
+    stub.afterwards(Reply::BROKEN.after_ms(300));
     let began = Instant::now();
     assert_eq!(call(&mut service).await, Err(Error::Inner(Broken)));
     assert!(began.elapsed() < Duration::from_millis(310), "the failure itself, not a late timeout");

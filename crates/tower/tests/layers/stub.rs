@@ -79,12 +79,12 @@ impl Stub {
     /// Every call gets this.
     pub(crate) fn always(reply: Reply) -> Self {
         let stub = Stub::default();
-        stub.then(reply);
+        stub.afterwards(reply);
         stub
     }
 
     /// Every call gets this once the script has ended.
-    pub(crate) fn then(&self, reply: Reply) {
+    pub(crate) fn afterwards(&self, reply: Reply) {
         *self.shared.afterwards.lock().unwrap() = Some(reply);
     }
 
