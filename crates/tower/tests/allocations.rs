@@ -1,0 +1,126 @@
+//! A call that simply succeeds allocates nothing, in the whole stack.
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use seaworthy_tower::{
+    BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, Policy, RetryConfig, machines::breaker::State,
+};
+use tower::{Layer, Service};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Answers at once.
+#[derive(Clone, Copy)]
+struct AtOnce;
+
+impl Service<u64> for AtOnce {
+    type Response = u64;
+    type Error = std::io::Error;
+    type Future = Ready<Result<u64, std::io::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        ready(Ok(request + 1))
+    }
+}
+
+/// Calls so often; how many allocations, and how many nanoseconds per call.
+fn measure<S>(service: &mut S, calls: u64) -> (u64, f64)
+where
+    S: Service<u64, Response = u64>,
+    S::Error: std::fmt::Debug,
+{
+    let context = &mut Context::from_waker(Waker::noop());
+    let (before, began) = (ALLOCATIONS.get(), Instant::now());
+    for number in 0..calls {
+        assert!(service.poll_ready(context).is_ready());
+        let Poll::Ready(answer) = pin!(service.call(number)).poll(context) else { panic!("must answer at once") };
+        assert_eq!(answer.unwrap(), number + 1);
+    }
+    let per_call = began.elapsed().as_nanos() as f64 / calls as f64;
+    (ALLOCATIONS.get() - before, per_call)
+}
+
+#[tokio::test]
+async fn five_policies_allocate_nothing_when_a_call_succeeds() {
+    let policy = Policy::builder("five")
+        .concurrency_limit(ConcurrencyConfig::default())
+        .total_timeout(Duration::from_secs(15))
+        .retry(RetryConfig::default())
+        .circuit_breaker(BreakerConfig::default())
+        .attempt_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let mut service = policy.layer(AtOnce);
+    let (allocations, per_call) = measure(&mut service, 100_000);
+    let (_, bare) = measure(&mut AtOnce, 100_000);
+    println!("five policies: {per_call:.0} ns per call, the bare service {bare:.0} ns");
+    assert_eq!(allocations, 0);
+}
+
+#[tokio::test]
+async fn all_seven_allocate_nothing_when_a_call_succeeds() {
+    let policy = Policy::builder("seven")
+        .fallback(|_: Result<&u64, &Error<std::io::Error>>| None)
+        .total_timeout(Duration::from_secs(15))
+        .retry(RetryConfig::default())
+        .hedge(HedgeConfig::default())
+        .circuit_breaker(BreakerConfig::default())
+        .concurrency_limit(ConcurrencyConfig::default())
+        .attempt_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let (allocations, _) = measure(&mut policy.layer(AtOnce), 10_000);
+    assert_eq!(allocations, 0);
+}
+
+#[tokio::test]
+async fn rejecting_allocates_nothing() {
+    let policy = Policy::builder("open")
+        .circuit_breaker(BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..Default::default() })
+        .build()
+        .unwrap();
+    let failed = policy.call(|_| ready(Err::<(), ()>(()))).await;
+    assert_eq!(failed, Err(Error::Inner(())));
+    assert!(matches!(policy.breaker().unwrap().state(), State::Open { .. }));
+    let mut service = policy.layer(AtOnce);
+    let context = &mut Context::from_waker(Waker::noop());
+    let (before, began) = (ALLOCATIONS.get(), Instant::now());
+    for _ in 0..10_000 {
+        assert!(service.poll_ready(context).is_ready());
+        let answer = pin!(service.call(1)).poll(context);
+        assert!(matches!(answer, Poll::Ready(Err(Error::Rejected(_)))));
+    }
+    println!("a rejection: {:.0} ns", began.elapsed().as_nanos() as f64 / 10_000.0);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
