@@ -32,6 +32,9 @@ pub struct Failure {
     /// Whether the backend certainly did not execute the request (connection refused, for instance), so that even
     /// one that is not idempotent may be sent again.
     pub is_unexecuted: bool,
+    /// Whether the backend asked for less (429, `RESOURCE_EXHAUSTED`): it is not down, so this counts for a breaker's
+    /// failure rate, but not as one of a run of failures.
+    pub is_throttled: bool,
     /// When the backend wants to hear from us again (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
@@ -45,11 +48,18 @@ impl Verdict {
     /// A failure before anything was executed.
     pub const UNEXECUTED: Verdict =
         Verdict::Failure(Failure { is_unexecuted: true, ..Failure::TRANSIENT });
+
+    /// The backend asked for less. Sent again only when it said after how long.
+    pub const fn throttled(retry_after: Option<Duration>) -> Verdict {
+        let is_transient = retry_after.is_some();
+        Verdict::Failure(Failure { is_transient, is_throttled: true, retry_after, ..Failure::TRANSIENT })
+    }
 }
 
 impl Failure {
     /// Another attempt may heal it; the request may have been executed.
-    pub const TRANSIENT: Failure = Failure { is_transient: true, is_unexecuted: false, retry_after: None };
+    pub const TRANSIENT: Failure =
+        Failure { is_transient: true, is_unexecuted: false, is_throttled: false, retry_after: None };
 }
 
 /// Every answer is good and every error a transient failure: right for services whose `Err` means that the

@@ -324,6 +324,7 @@ where
 fn outcome_of(meaning: &Meaning, elapsed: Duration) -> Outcome {
     match meaning {
         Meaning::Backend(Verdict::Success) => Outcome::Success { elapsed },
+        Meaning::Backend(Verdict::Failure(failure)) if failure.is_throttled => Outcome::Throttled { elapsed },
         Meaning::Backend(Verdict::Failure(_)) | Meaning::TimedOut => Outcome::Failure { elapsed },
         Meaning::Backend(Verdict::Ignored) | Meaning::Rejected => Outcome::Ignored,
     }

@@ -190,7 +190,8 @@ where
         let inner = service.call(request);
         drop(scope);
         let layer = self.layer.clone();
-        let turn = Turn { layer, copy, safety, ambient, counts, started, charge: None };
+        let backoff = Duration::ZERO;
+        let turn = Turn { layer, copy, safety, ambient, counts, started, backoff, charge: None };
         RetryFuture { state: State::Calling { inner }, service, turn }
     }
 }
@@ -234,6 +235,8 @@ struct Turn<Request, C, P> {
     counts: bool,
     /// When the present attempt began.
     started: Instant,
+    /// The wait before the present attempt, as the backoff drew it; zero before the first.
+    backoff: Duration,
     /// What was paid for the present attempt or the wait before it.
     charge: Option<Charge>,
 }
@@ -280,9 +283,10 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         let now = clock::now();
         let (backoff, usual) = {
             let core = &mut *self.layer.core.lock();
-            let backoff = config.backoff.delay(&mut core.rng, self.ambient.number - 1);
+            let backoff = config.backoff.delay(&mut core.rng, self.ambient.number - 1, self.backoff);
             (backoff, core.latency.quantile(self.layer.core.clock.time_of(now), 0.5))
         };
+        self.backoff = backoff;
         let wait = backoff.max(pause);
         let needed = wait.saturating_add(usual.unwrap_or(Duration::ZERO));
         if self.ambient.deadline.is_some_and(|deadline| deadline.saturating_duration_since(now) <= needed) {
