@@ -43,11 +43,9 @@ impl Verdict {
     /// A failure that another attempt may heal, of a request that may have been executed.
     pub const TRANSIENT: Verdict = Verdict::Failure(Failure::TRANSIENT);
     /// A failure that another attempt cannot heal.
-    pub const PERMANENT: Verdict =
-        Verdict::Failure(Failure { is_transient: false, ..Failure::TRANSIENT });
+    pub const PERMANENT: Verdict = Verdict::Failure(Failure { is_transient: false, ..Failure::TRANSIENT });
     /// A failure before anything was executed.
-    pub const UNEXECUTED: Verdict =
-        Verdict::Failure(Failure { is_unexecuted: true, ..Failure::TRANSIENT });
+    pub const UNEXECUTED: Verdict = Verdict::Failure(Failure { is_unexecuted: true, ..Failure::TRANSIENT });
 
     /// The backend asked for less. Sent again only when it said after how long.
     pub const fn throttled(retry_after: Option<Duration>) -> Verdict {

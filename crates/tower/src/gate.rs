@@ -177,7 +177,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match Pass::ask(&self.layer.handle, &self.layer.watch) {
+        let entry = clock::entering();
+        match Pass::ask(&self.layer.handle, &self.layer.watch, entry.now) {
             Err(rejection) => GateFuture { state: State::Rejected { rejection: Some(rejection) } },
             Ok(mut pass) => {
                 pass.inside = true;
@@ -203,8 +204,7 @@ struct Pass<G: Gate> {
 }
 
 impl<G: Gate> Pass<G> {
-    fn ask(handle: &GateHandle<G>, watch: &Watch) -> Result<Self, Rejection> {
-        let started = clock::now();
+    fn ask(handle: &GateHandle<G>, watch: &Watch, started: Instant) -> Result<Self, Rejection> {
         let now = handle.shared.clock.time_of(started);
         let (answer, transition) = {
             let core = &mut *handle.shared.lock();
@@ -228,9 +228,8 @@ impl<G: Gate> Pass<G> {
         }
     }
 
-    fn end(&mut self, outcome: impl FnOnce(Duration) -> Outcome) {
+    fn end(&mut self, ended: Instant, outcome: impl FnOnce(Duration) -> Outcome) {
         let Some(permit) = self.permit.take() else { return };
-        let ended = clock::now();
         let outcome = outcome(ended.saturating_duration_since(self.started));
         let now = self.handle.shared.clock.time_of(ended);
         let transition = {
@@ -247,9 +246,10 @@ impl<G: Gate> Drop for Pass<G> {
         if self.permit.is_none() {
             return;
         }
-        let overdue = self.deadline.is_some_and(|deadline| deadline <= clock::now());
+        let now = clock::now();
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
         let panicked = self.inside;
-        self.end(|elapsed| {
+        self.end(now, |elapsed| {
             if panicked || (overdue && elapsed >= FAIR_CHANCE) {
                 Outcome::Failure { elapsed }
             } else {
@@ -303,6 +303,7 @@ where
     type Output = Result<Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        clock::polling();
         match self.project().state.project() {
             StateProjection::Rejected { rejection } => {
                 let rejection = rejection.take().expect("polled after it was ready");
@@ -314,7 +315,7 @@ where
                 pass.inside = false;
                 let result = ready!(polled);
                 let meaning = meaning(classifier, &result);
-                pass.end(|elapsed| outcome_of(&meaning, elapsed));
+                pass.end(clock::answered(), |elapsed| outcome_of(&meaning, elapsed));
                 Poll::Ready(result)
             }
         }

@@ -189,7 +189,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let started = clock::now();
+        let entry = clock::entering();
+        let started = entry.now;
         let mut ambient = Ambient::get();
         let counts = self.layer.budget.begin(&mut ambient, started);
         let copy = match self.layer.replay.safety(&request) {
@@ -202,7 +203,8 @@ where
         let first = service.call(request);
         drop(scope);
         let race = Race { layer: self.layer.clone(), counts, started, ambient, charge: None };
-        let second = copy.map_or(Second::Gone, |request| Second::Prepared { runner: Some((service, request)) });
+        let second =
+            copy.map_or(Second::Gone, |request| Second::Prepared { runner: Some((service, request)) });
         HedgeFuture { first: First::Calling { inner: first }, second, failed: None, race }
     }
 }
@@ -276,7 +278,7 @@ impl<C, P> Race<C, P> {
 
     /// The first copy counts as having taken until now, whether it won or was overtaken.
     fn succeeded(&self) {
-        let now = clock::now();
+        let now = clock::answered();
         if self.counts {
             self.layer.budget.succeeded(now);
         }
@@ -303,6 +305,7 @@ where
     type Output = Result<S::Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        clock::polling();
         let mut this = self.project();
         if let FirstProjection::Calling { inner } = this.first.as_mut().project() {
             let scope = this.race.ambient.enter();

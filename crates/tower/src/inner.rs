@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::Error;
+use crate::{Error, clock};
 
 /// Puts a service's errors into [`Error::Inner`]. The innermost layer of every stack; [`Policy`](crate::Policy)
 /// adds it by itself.
@@ -46,7 +46,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        InnerFuture { future: self.service.call(request) }
+        InnerFuture { future: clock::without_reading(|| self.service.call(request)) }
     }
 }
 
@@ -66,6 +66,7 @@ where
     type Output = Result<Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        clock::polling();
         self.project().future.poll(context).map_err(Error::Inner)
     }
 }

@@ -142,6 +142,11 @@ impl Watch {
         self.0 = Some(Arc::new(watched));
     }
 
+    /// A name that nobody hears need not be carried from call to call.
+    pub(crate) fn if_anybody_listens(self) -> Watch {
+        Watch(self.0.filter(|watched| watched.observer.is_some()))
+    }
+
     pub(crate) fn tell(&self, decision: Decision) {
         let Some(watched) = &self.0 else { return };
         let Some(observer) = &watched.observer else { return };
@@ -176,7 +181,7 @@ macro_rules! watchable {
         }
 
         pub(crate) fn watched(mut self, watch: crate::observe::Watch) -> Self {
-            self.watch = watch;
+            self.watch = watch.if_anybody_listens();
             self
         }
     };

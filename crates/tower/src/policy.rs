@@ -178,7 +178,8 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
     /// Limits each attempt.
     pub fn attempt_timeout(mut self, after: Duration) -> PolicyBuilder<Stack<TimeoutLayer, L>, C, P> {
         let valid = TimeoutLayer::attempt(after);
-        let layer = self.or_default(valid, "attempt_timeout", || TimeoutLayer::attempt(Duration::from_secs(5)));
+        let layer =
+            self.or_default(valid, "attempt_timeout", || TimeoutLayer::attempt(Duration::from_secs(5)));
         let layer = layer.watched(self.watch.clone());
         self.push(Part::AttemptTimeout(after), layer)
     }
@@ -211,8 +212,7 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
         config: BreakerConfig,
     ) -> PolicyBuilder<Stack<BreakerLayer<C>, L>, C, P> {
         let valid = BreakerLayer::new(config);
-        let layer =
-            self.or_default(valid, "circuit_breaker", || BreakerLayer::new(BreakerConfig::default()));
+        let layer = self.or_default(valid, "circuit_breaker", || BreakerLayer::new(BreakerConfig::default()));
         let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
         self.handles.breaker = Some(layer.handle());
         self.push(Part::CircuitBreaker(config), layer)

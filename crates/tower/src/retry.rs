@@ -177,7 +177,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let started = clock::now();
+        let entry = clock::entering();
+        let started = entry.now;
         let mut ambient = Ambient::get();
         let counts = self.layer.budget.begin(&mut ambient, started);
         ambient.number = 1;
@@ -280,7 +281,7 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         if pause > config.max_retry_after {
             return Err(NoRetry::RetryAfterTooLong);
         }
-        let now = clock::now();
+        let now = clock::answered();
         let (backoff, usual) = {
             let core = &mut *self.layer.core.lock();
             let backoff = config.backoff.delay(&mut core.rng, self.ambient.number - 1, self.backoff);
@@ -299,7 +300,7 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
     }
 
     fn succeeded(&self) {
-        let now = clock::now();
+        let now = clock::answered();
         if self.counts {
             self.layer.budget.succeeded(now);
         }
@@ -309,9 +310,9 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
     }
 
     /// The request of the next attempt; keeps a copy as long as another one may follow.
-    fn next_request(&mut self) -> Request {
+    fn next_request(&mut self, started: Instant) -> Request {
         self.ambient.number += 1;
-        self.started = clock::now();
+        self.started = started;
         let request = self.copy.take().expect("a retry is decided only with a copy");
         if self.ambient.number < self.layer.config.max_attempts {
             self.copy = self.layer.replay.copy(&request);
@@ -329,6 +330,7 @@ where
     type Output = Result<S::Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        clock::polling();
         let this = self.project();
         let (mut state, service, turn) = (this.state, this.service, this.turn);
         loop {
@@ -346,7 +348,7 @@ where
                     if wait.is_zero() {
                         State::Readying
                     } else {
-                        State::Waiting { timer: sleep_until(clock::now() + wait) }
+                        State::Waiting { timer: sleep_until(clock::answered() + wait) }
                     }
                 }
                 StateProjection::Waiting { timer } => {
@@ -362,7 +364,8 @@ where
                         turn.charge = None;
                         return Poll::Ready(Err(error));
                     }
-                    let request = turn.next_request();
+                    let entry = clock::entering();
+                    let request = turn.next_request(entry.now);
                     let _scope = turn.ambient.enter();
                     State::Calling { inner: service.call(request) }
                 }

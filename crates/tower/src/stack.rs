@@ -107,11 +107,15 @@ impl Stack<'_> {
     }
 
     fn total(&self) -> Option<Duration> {
-        self.parts.iter().find_map(|part| if let Part::TotalTimeout(after) = part { Some(*after) } else { None })
+        self.parts
+            .iter()
+            .find_map(|part| if let Part::TotalTimeout(after) = part { Some(*after) } else { None })
     }
 
     fn attempt(&self) -> Option<Duration> {
-        self.parts.iter().find_map(|part| if let Part::AttemptTimeout(after) = part { Some(*after) } else { None })
+        self.parts
+            .iter()
+            .find_map(|part| if let Part::AttemptTimeout(after) = part { Some(*after) } else { None })
     }
 
     fn order(&self, findings: &mut Vec<Finding>) {
@@ -123,23 +127,45 @@ impl Stack<'_> {
         let fallback = self.place(|part| matches!(part, Part::Fallback));
         let outside = |outer: Option<usize>, inner: Option<usize>| matches!((outer, inner), (Some(o), Some(i)) if o < i);
         let rules = [
-            (outside(attempt, retry), "attempt-timeout-outside-retry",
-             "the attempt timeout lies outside the retry, so it limits all attempts together; put it inside"),
-            (outside(retry, total), "total-timeout-inside-retry",
-             "the total timeout lies inside the retry, so every attempt gets all of it; put it outside"),
+            (
+                outside(attempt, retry),
+                "attempt-timeout-outside-retry",
+                "the attempt timeout lies outside the retry, so it limits all attempts together; put it inside",
+            ),
+            (
+                outside(retry, total),
+                "total-timeout-inside-retry",
+                "the total timeout lies inside the retry, so every attempt gets all of it; put it outside",
+            ),
         ];
-        findings.extend(rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::error(rule.1, rule.2.into())));
+        findings.extend(
+            rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::error(rule.1, rule.2.into())),
+        );
         let rules = [
-            (outside(attempt, breaker), "timeout-outside-breaker",
-             "the attempt timeout lies outside the circuit breaker, so the breaker sees cancelled calls where it should see failures; put it inside"),
-            (outside(breaker, retry), "breaker-outside-retry",
-             "the circuit breaker lies outside the retry, so it hears of one failure where there were several, and opens late; put it inside"),
-            (outside(breaker, hedge), "hedge-inside-breaker",
-             "the hedge lies inside the circuit breaker, so the breaker never sees the slow copies; put it outside"),
-            (fallback.is_some_and(|place| place > 0), "fallback-not-outermost",
-             "the fallback is not the outermost layer, so the layers around it take its answers for the backend's; put it first"),
+            (
+                outside(attempt, breaker),
+                "timeout-outside-breaker",
+                "the attempt timeout lies outside the circuit breaker, so the breaker sees cancelled calls where it should see failures; put it inside",
+            ),
+            (
+                outside(breaker, retry),
+                "breaker-outside-retry",
+                "the circuit breaker lies outside the retry, so it hears of one failure where there were several, and opens late; put it inside",
+            ),
+            (
+                outside(breaker, hedge),
+                "hedge-inside-breaker",
+                "the hedge lies inside the circuit breaker, so the breaker never sees the slow copies; put it outside",
+            ),
+            (
+                fallback.is_some_and(|place| place > 0),
+                "fallback-not-outermost",
+                "the fallback is not the outermost layer, so the layers around it take its answers for the backend's; put it first",
+            ),
         ];
-        findings.extend(rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::warning(rule.1, rule.2.into())));
+        findings.extend(
+            rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::warning(rule.1, rule.2.into())),
+        );
     }
 
     fn time(&self, findings: &mut Vec<Finding>) {
@@ -165,9 +191,13 @@ impl Stack<'_> {
                     }
                 }
                 Part::ConcurrencyLimit(limit) if limit.max_queue > 0 && total.is_none() => {
-                    findings.push(Finding::warning("wait-without-deadline", format!(
-                        "calls may wait {:?} for a place, and no total timeout counts that wait", limit.max_wait_duration
-                    )));
+                    findings.push(Finding::warning(
+                        "wait-without-deadline",
+                        format!(
+                            "calls may wait {:?} for a place, and no total timeout counts that wait",
+                            limit.max_wait_duration
+                        ),
+                    ));
                 }
                 Part::Hedge(HedgeConfig { delay: HedgeDelay::Fixed(delay) }) => {
                     if let Some(attempt) = attempt
@@ -185,17 +215,25 @@ impl Stack<'_> {
 
     fn retries_fit(&self, retry: &RetryConfig, findings: &mut Vec<Finding>) {
         let Some(total) = self.total() else {
-            findings.push(Finding::warning("retry-without-deadline", format!(
-                "{} attempts and their waits, and no total timeout that ends them", retry.max_attempts
-            )));
+            findings.push(Finding::warning(
+                "retry-without-deadline",
+                format!(
+                    "{} attempts and their waits, and no total timeout that ends them",
+                    retry.max_attempts
+                ),
+            ));
             return;
         };
         let Some(attempt) = self.attempt() else { return };
         let fit = (total.as_nanos() / attempt.as_nanos().max(1)).min(u128::from(u32::MAX)) as u32;
         if fit < retry.max_attempts && attempt < total {
-            findings.push(Finding::warning("retries-never-run", format!(
-                "only {fit} of {} attempts of {attempt:?} fit into the total timeout of {total:?}", retry.max_attempts
-            )));
+            findings.push(Finding::warning(
+                "retries-never-run",
+                format!(
+                    "only {fit} of {} attempts of {attempt:?} fit into the total timeout of {total:?}",
+                    retry.max_attempts
+                ),
+            ));
         }
     }
 
@@ -208,7 +246,8 @@ impl Stack<'_> {
         for (is, name) in kinds {
             let times = self.parts.iter().filter(|part| is(part)).count();
             if times > 1 {
-                let sentence = format!("there are {times} layers of the kind `{name}`; their effects multiply");
+                let sentence =
+                    format!("there are {times} layers of the kind `{name}`; their effects multiply");
                 findings.push(Finding::error("nested-layers", sentence));
             }
         }

@@ -83,14 +83,12 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let now = clock::now();
+        let entry = clock::entering();
+        let now = entry.now;
         let outer = Ambient::get();
         if outer.deadline.is_some_and(|deadline| deadline <= now) {
-            let rejection = Rejection {
-                by: By::Deadline,
-                reason: "no time left",
-                retry_after: RETRY_AFTER_DEADLINE,
-            };
+            let rejection =
+                Rejection { by: By::Deadline, reason: "no time left", retry_after: RETRY_AFTER_DEADLINE };
             self.layer.watch.tell(Decision::Rejected(rejection));
             return TimeoutFuture { state: State::Rejected { rejection: Some(rejection) } };
         }
@@ -144,6 +142,7 @@ where
     type Output = Result<Response, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        clock::polling();
         match self.project().state.project() {
             StateProjection::Rejected { rejection } => {
                 let rejection = rejection.take().expect("polled after it was ready");

@@ -29,6 +29,7 @@ fn state(state: &seaworthy_policy::breaker::State) -> &'static str {
     match state {
         State::Closed => "closed",
         State::Open { .. } => "open",
+        State::ForcedOpen => "forced_open",
         State::HalfOpen => "half_open",
         State::Ramp { .. } => "ramp",
     }

@@ -64,7 +64,9 @@ where
     let (before, began) = (ALLOCATIONS.get(), Instant::now());
     for number in 0..calls {
         assert!(service.poll_ready(context).is_ready());
-        let Poll::Ready(answer) = pin!(service.call(number)).poll(context) else { panic!("must answer at once") };
+        let Poll::Ready(answer) = pin!(service.call(number)).poll(context) else {
+            panic!("must answer at once")
+        };
         assert_eq!(answer.unwrap(), number + 1);
     }
     let per_call = began.elapsed().as_nanos() as f64 / calls as f64;
@@ -107,7 +109,11 @@ async fn all_seven_allocate_nothing_when_a_call_succeeds() {
 #[tokio::test]
 async fn rejecting_allocates_nothing() {
     let policy = Policy::builder("open")
-        .circuit_breaker(BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..Default::default() })
+        .circuit_breaker(BreakerConfig {
+            consecutive_failures: 1,
+            quiet: Duration::ZERO,
+            ..Default::default()
+        })
         .build()
         .unwrap();
     let failed = policy.call(|_| ready(Err::<(), ()>(()))).await;

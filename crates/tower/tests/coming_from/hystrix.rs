@@ -13,7 +13,8 @@ async fn execution_isolation_thread_timeout_in_milliseconds() {
 
 #[tokio::test(start_paused = true)]
 async fn circuit_breaker_request_volume_threshold() {
-    let config = BreakerConfig { minimum_number_of_calls: 20, sliding_window: millis(10_000), ..by_rate_alone() };
+    let config =
+        BreakerConfig { minimum_number_of_calls: 20, sliding_window: millis(10_000), ..by_rate_alone() };
     assert_eq!(opens_after(config, &"x".repeat(19)).await, None);
     assert_eq!(opens_after(config, &"x".repeat(20)).await, Some(20));
 }
@@ -49,7 +50,9 @@ async fn execution_isolation_semaphore_max_concurrent_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn circuit_breaker_force_open_and_force_closed() {
-    let forced = |mode| BreakerLayer::new(BreakerConfig { mode, minimum_number_of_calls: 1, ..by_rate_alone() }).unwrap();
+    let forced = |mode| {
+        BreakerLayer::new(BreakerConfig { mode, minimum_number_of_calls: 1, ..by_rate_alone() }).unwrap()
+    };
     assert_eq!(passes(&forced(Mode::ForceOpen), 8, Ok(())).await, 0);
     let closed = forced(Mode::ForceClosed);
     assert_eq!(passes(&closed, 8, Err(Broken)).await, 8);
@@ -58,7 +61,8 @@ async fn circuit_breaker_force_open_and_force_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn hystrix_bad_request_exception() {
-    let classifier = |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
+    let classifier =
+        |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
     let policy = Policy::builder("story")
         .classify(classifier)
         .fallback(|_: Result<&(), &Error<Broken>>| Some(()))

@@ -27,7 +27,8 @@ async fn volume_threshold() {
 
 #[tokio::test(start_paused = true)]
 async fn rolling_count_timeout() {
-    let config = BreakerConfig { sliding_window: millis(10_000), minimum_number_of_calls: 4, ..by_rate_alone() };
+    let config =
+        BreakerConfig { sliding_window: millis(10_000), minimum_number_of_calls: 4, ..by_rate_alone() };
     assert_eq!(opens_after(config, "xx________xx").await, Some(12), "eight seconds later they still count");
     assert_eq!(opens_after(config, "xx___________xx").await, None, "eleven seconds later they do not");
 }
@@ -56,7 +57,8 @@ async fn capacity() {
 
 #[tokio::test(start_paused = true)]
 async fn error_filter() {
-    let filter = |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
+    let filter =
+        |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
     let config = BreakerConfig { minimum_number_of_calls: 1, ..by_rate_alone() };
     let policy = Policy::builder("story").classify(filter).circuit_breaker(config).build().unwrap();
     for _ in 0..100 {
@@ -66,6 +68,7 @@ async fn error_filter() {
 
 #[tokio::test(start_paused = true)]
 async fn fallback() {
-    let policy = Policy::builder("story").fallback(|_: Result<&u32, &Error<Broken>>| Some(0)).build().unwrap();
+    let policy =
+        Policy::builder("story").fallback(|_: Result<&u32, &Error<Broken>>| Some(0)).build().unwrap();
     assert_eq!(policy.call(|_| async { Err::<u32, _>(Broken) }).await, Ok(0));
 }

@@ -17,12 +17,17 @@ async fn failure_ratio_and_minimum_throughput() {
     };
     assert_eq!(opens_after(config, &"x".repeat(99)).await, None, "below the minimum nothing opens");
     assert_eq!(opens_after(config, &("x".repeat(9) + &".".repeat(90) + "x")).await, Some(100));
-    assert_eq!(opens_after(config, &("x".repeat(20) + &".".repeat(90))).await, None, "a good call opens nothing");
+    assert_eq!(
+        opens_after(config, &("x".repeat(20) + &".".repeat(90))).await,
+        None,
+        "a good call opens nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn sampling_duration() {
-    let config = BreakerConfig { sliding_window: millis(30_000), minimum_number_of_calls: 4, ..by_rate_alone() };
+    let config =
+        BreakerConfig { sliding_window: millis(30_000), minimum_number_of_calls: 4, ..by_rate_alone() };
     assert_eq!(opens_after(config, &format!("xx{}xx", "_".repeat(26))).await, Some(30));
     assert_eq!(opens_after(config, &format!("xx{}xx", "_".repeat(31))).await, None);
 }
@@ -58,7 +63,8 @@ async fn max_retry_attempts_and_delay() {
 #[tokio::test(start_paused = true)]
 async fn should_handle() {
     // What is not handled there is ignored here: no retry.
-    let classifier = |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
+    let classifier =
+        |answer: Result<&(), &Broken>| if answer.is_ok() { Verdict::Success } else { Verdict::Ignored };
     let policy = Policy::builder("story").classify(classifier).retry(RetryConfig::default()).build().unwrap();
     let made = std::cell::Cell::new(0);
     let answer = policy.call(|attempt| {

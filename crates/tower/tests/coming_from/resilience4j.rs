@@ -16,13 +16,22 @@ fn count_window(sliding_window_size: u32, minimum_number_of_calls: u32) -> Break
 async fn sliding_window_type_count_based() {
     // Ten calls are remembered, however old: 5 failures among the last 10 open it.
     assert_eq!(opens_after(count_window(10, 10), "..........xxxxx").await, Some(15));
-    assert_eq!(opens_after(count_window(10, 10), "xxxx______________.....x").await, Some(24), "age does not matter");
-    assert_eq!(opens_after(count_window(10, 10), "xxxx.......x").await, None, "the eleventh call forgets the first");
+    assert_eq!(
+        opens_after(count_window(10, 10), "xxxx______________.....x").await,
+        Some(24),
+        "age does not matter"
+    );
+    assert_eq!(
+        opens_after(count_window(10, 10), "xxxx.......x").await,
+        None,
+        "the eleventh call forgets the first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn sliding_window_type_time_based() {
-    let config = BreakerConfig { sliding_window: millis(10_000), minimum_number_of_calls: 5, ..by_rate_alone() };
+    let config =
+        BreakerConfig { sliding_window: millis(10_000), minimum_number_of_calls: 5, ..by_rate_alone() };
     assert_eq!(opens_after(config, "xxxx______________x").await, None);
     assert_eq!(opens_after(config, "xxxx_x").await, Some(6));
 }
@@ -107,7 +116,8 @@ async fn max_attempts_and_wait_duration() {
 async fn bulkhead_max_concurrent_calls_and_max_wait_duration() {
     let limit = ConcurrencyConfig { max_concurrent_calls: 25, ..ConcurrencyConfig::default() };
     assert_eq!(succeed(limit, 64).await, 25, "no wait by default, as there");
-    let limit = ConcurrencyConfig { max_wait_duration: Duration::from_millis(150), max_queue: 1_000, ..limit };
+    let limit =
+        ConcurrencyConfig { max_wait_duration: Duration::from_millis(150), max_queue: 1_000, ..limit };
     assert_eq!(succeed(limit, 64).await, 50, "places are given on once within 150 ms");
 }
 

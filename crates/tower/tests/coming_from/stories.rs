@@ -51,7 +51,8 @@ pub(crate) async fn opens_after(config: BreakerConfig, story: &str) -> Option<us
 /// A breaker that failures have just opened.
 pub(crate) async fn open(config: BreakerConfig) -> BreakerLayer {
     let layer = BreakerLayer::new(config).unwrap();
-    let mut service = tower::Layer::layer(&layer, tower::service_fn(|(): ()| async { Err::<(), _>(Error::Inner(Broken)) }));
+    let mut service =
+        tower::Layer::layer(&layer, tower::service_fn(|(): ()| async { Err::<(), _>(Error::Inner(Broken)) }));
     for _ in 0..1_000 {
         let _ = tower::Service::call(&mut service, ()).await;
         if matches!(layer.handle().state(), State::Open { .. }) {
@@ -98,12 +99,18 @@ pub(crate) async fn attempts(config: RetryConfig) -> (u32, Duration) {
 
 /// How many of so many simultaneous calls of 100 ms succeed.
 pub(crate) async fn succeed(limit: ConcurrencyConfig, calls: usize) -> usize {
-    let policy = Policy::builder("story").total_timeout(millis(60_000)).concurrency_limit(limit).build().unwrap();
+    let policy =
+        Policy::builder("story").total_timeout(millis(60_000)).concurrency_limit(limit).build().unwrap();
     let calls: Vec<_> = (0..calls)
         .map(|_| {
             let policy = policy.clone();
             tokio::spawn(async move {
-                policy.call(|_| async { tokio::time::sleep(millis(100)).await; Ok::<_, Broken>(()) }).await
+                policy
+                    .call(|_| async {
+                        tokio::time::sleep(millis(100)).await;
+                        Ok::<_, Broken>(())
+                    })
+                    .await
             })
         })
         .collect();
@@ -117,6 +124,11 @@ pub(crate) async fn succeed(limit: ConcurrencyConfig, calls: usize) -> usize {
 /// Whether an attempt of this length ends within this limit.
 pub(crate) async fn ends_in_time(attempt_timeout: Duration, takes: Duration) -> bool {
     let policy = Policy::builder("story").attempt_timeout(attempt_timeout).build().unwrap();
-    let answer = policy.call(|_| async move { tokio::time::sleep(takes).await; Ok::<_, Broken>(()) }).await;
+    let answer = policy
+        .call(|_| async move {
+            tokio::time::sleep(takes).await;
+            Ok::<_, Broken>(())
+        })
+        .await;
     answer.is_ok()
 }

@@ -38,7 +38,8 @@ async fn retry_policy_that_counts_down() {
 #[tokio::test(start_paused = true)]
 async fn tps_budget() {
     // TpsBudget::new(ttl 10 s, min_per_sec 0, retry_percent 0.6): there the ratio comes out as 1.00, here as 0.6.
-    let budget = BudgetConfig { retry_ratio: 0.6, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
+    let budget =
+        BudgetConfig { retry_ratio: 0.6, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
     let policy = Policy::builder("story")
         .budget(budget)
         .total_timeout(millis(60_000))
@@ -64,7 +65,10 @@ async fn hedge_with_a_latency_percentile() {
     let delay = HedgeDelay::Percentile { share: 0.9, min: millis(10) };
     let policy = Policy::builder("story").hedge(HedgeConfig { delay }).build().unwrap();
     for _ in 0..60 {
-        let usual = policy.call(|_| async { tokio::time::sleep(millis(20)).await; Ok::<_, Broken>(()) });
+        let usual = policy.call(|_| async {
+            tokio::time::sleep(millis(20)).await;
+            Ok::<_, Broken>(())
+        });
         usual.await.unwrap();
     }
     let answer = policy.call(|attempt| async move {

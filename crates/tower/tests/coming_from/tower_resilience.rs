@@ -32,7 +32,8 @@ async fn minimum_number_of_calls() {
 #[tokio::test(start_paused = true)]
 async fn consecutive_failures() {
     // There 200 hung calls under a timeout outside the breaker leave it closed.
-    let config = BreakerConfig { consecutive_failures: 3, quiet: std::time::Duration::ZERO, ..Default::default() };
+    let config =
+        BreakerConfig { consecutive_failures: 3, quiet: std::time::Duration::ZERO, ..Default::default() };
     let policy =
         Policy::builder("story").total_timeout(millis(1_000)).circuit_breaker(config).build().unwrap();
     for _ in 0..3 {
@@ -65,7 +66,8 @@ async fn max_attempts() {
 #[tokio::test(start_paused = true)]
 async fn retry_budget() {
     // There each success pays a whole retry; the ratio that does that is 1.
-    let budget = BudgetConfig { retry_ratio: 1.0, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
+    let budget =
+        BudgetConfig { retry_ratio: 1.0, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
     let policy = Policy::builder("story")
         .budget(budget)
         .total_timeout(millis(60_000))

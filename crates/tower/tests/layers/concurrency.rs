@@ -8,8 +8,12 @@ use crate::stub::{Reply, Stub, call};
 
 fn limit(max_concurrent_calls: u32, max_queue: u32, wait_ms: u64) -> ConcurrencyLimitLayer {
     let max_wait_duration = Duration::from_millis(wait_ms);
-    let config =
-        ConcurrencyConfig { max_concurrent_calls, max_queue, max_wait_duration, ..ConcurrencyConfig::default() };
+    let config = ConcurrencyConfig {
+        max_concurrent_calls,
+        max_queue,
+        max_wait_duration,
+        ..ConcurrencyConfig::default()
+    };
     ConcurrencyLimitLayer::new(config).unwrap()
 }
 
@@ -70,7 +74,9 @@ async fn a_wait_ends_with_the_deadline() {
 async fn apollo_9034_a_spent_budget_is_no_overload() {
     let mut service = limit(1, 0, 0).layer(InnerLayer.layer(Stub::always(Reply::OK)));
     let answers = tokio::spawn(async move {
-        std::future::poll_fn(|context| tower::Service::<u32>::poll_ready(&mut service, context)).await.unwrap();
+        std::future::poll_fn(|context| tower::Service::<u32>::poll_ready(&mut service, context))
+            .await
+            .unwrap();
         while tokio::task::coop::has_budget_remaining() {
             tokio::task::coop::consume_budget().await;
         }

@@ -155,7 +155,8 @@ async fn a_future_that_is_dropped_before_its_first_poll_leaves_nothing_behind() 
 
 #[tokio::test(start_paused = true)]
 async fn state_is_shared_by_clones_and_by_services_of_one_layer() {
-    let layer = ConcurrencyLimitLayer::new(ConcurrencyConfig { max_concurrent_calls: 1, ..Default::default() });
+    let layer =
+        ConcurrencyLimitLayer::new(ConcurrencyConfig { max_concurrent_calls: 1, ..Default::default() });
     let layer = layer.unwrap();
     let stub = Stub::always(Reply::NEVER);
     let (mut first, mut second) = (around(&layer, &stub), around(&layer, &stub));

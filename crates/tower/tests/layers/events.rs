@@ -16,7 +16,11 @@ async fn a_story_is_told_in_order() {
         .fallback(|_: Result<&u32, &Error<Broken>>| Some(0))
         .total_timeout(Duration::from_secs(5))
         .retry(RetryConfig::default())
-        .circuit_breaker(BreakerConfig { consecutive_failures: 3, quiet: Duration::ZERO, ..Default::default() })
+        .circuit_breaker(BreakerConfig {
+            consecutive_failures: 3,
+            quiet: Duration::ZERO,
+            ..Default::default()
+        })
         .attempt_timeout(Duration::from_secs(1))
         .build()
         .unwrap();

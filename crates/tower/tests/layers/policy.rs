@@ -40,7 +40,11 @@ async fn a_function_is_called_once_per_attempt() {
 #[tokio::test(start_paused = true)]
 async fn functions_and_services_share_one_state() {
     let policy = Policy::builder("ledger")
-        .circuit_breaker(BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..Default::default() })
+        .circuit_breaker(BreakerConfig {
+            consecutive_failures: 1,
+            quiet: Duration::ZERO,
+            ..Default::default()
+        })
         .build()
         .unwrap();
     assert_eq!(policy.call(|_| async { Err::<u32, _>(Broken) }).await, Err(Error::Inner(Broken)));
@@ -96,7 +100,8 @@ async fn any_machine_can_be_a_gate() {
 
         fn admit(&mut self, _: Time, _: &mut Rng) -> Result<(), Rejection> {
             self.arrivals += 1;
-            let rejection = Rejection { by: By::Other("every_second"), reason: "odd", retry_after: millis(1) };
+            let rejection =
+                Rejection { by: By::Other("every_second"), reason: "odd", retry_after: millis(1) };
             if self.arrivals.is_multiple_of(2) { Ok(()) } else { Err(rejection) }
         }
 

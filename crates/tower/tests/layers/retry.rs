@@ -29,7 +29,9 @@ impl Replay<u32> for Says {
 
 #[tokio::test(start_paused = true)]
 async fn sends_again_until_it_works_or_attempts_end() {
-    for (failures, expected, calls) in [(0, Ok(7), 1), (1, Ok(7), 2), (2, Ok(7), 3), (3, Err(Error::Inner(Broken)), 3)] {
+    for (failures, expected, calls) in
+        [(0, Ok(7), 1), (1, Ok(7), 2), (2, Ok(7), 3), (3, Err(Error::Inner(Broken)), 3)]
+    {
         let stub = Stub::new(&[Reply::BROKEN; 3][..failures]);
         let (layer, _) = retrying(true);
         let mut service = layer.layer(InnerLayer.layer(stub.clone()));
@@ -51,7 +53,8 @@ async fn what_may_have_been_executed_is_sent_again_only_when_that_does_no_harm()
     ];
     for (safety, verdict, calls) in table {
         let stub = Stub::always(Reply::BROKEN);
-        let classifier = move |answer: Result<&u32, &Broken>| if answer.is_ok() { Verdict::Success } else { verdict };
+        let classifier =
+            move |answer: Result<&u32, &Broken>| if answer.is_ok() { Verdict::Success } else { verdict };
         let layer = RetryLayer::new(RetryConfig::default(), Says(safety)).unwrap().classify(classifier);
         let mut service = layer.layer(InnerLayer.layer(stub.clone()));
         assert_eq!(call(&mut service).await, Err(Error::Inner(Broken)));
@@ -76,7 +79,11 @@ async fn a_timed_out_attempt_is_sent_again() {
 async fn our_own_rejections_are_passed_on() {
     let stub = Stub::always(Reply::OK);
     let (layer, record) = retrying(true);
-    let breaker = BreakerLayer::new(BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..Default::default() });
+    let breaker = BreakerLayer::new(BreakerConfig {
+        consecutive_failures: 1,
+        quiet: Duration::ZERO,
+        ..Default::default()
+    });
     let mut service =
         ServiceBuilder::new().layer(layer).layer(breaker.unwrap()).layer(InnerLayer).service(stub.clone());
     stub.afterwards(Reply::BROKEN);
@@ -145,7 +152,9 @@ async fn retry_after_is_waited_for_or_passed_on() {
 
 #[tokio::test(start_paused = true)]
 async fn successes_fill_the_budget_once_per_request() {
-    let budget = SharedBudget::new(BudgetConfig { burst: 0, floor_per_second: 0.0, ..BudgetConfig::default() }).unwrap();
+    let budget =
+        SharedBudget::new(BudgetConfig { burst: 0, floor_per_second: 0.0, ..BudgetConfig::default() })
+            .unwrap();
     let retry = RetryLayer::new(RetryConfig::default(), Idempotent).unwrap().budget(budget.clone());
     let hedge = HedgeLayer::new(HedgeConfig::default(), Idempotent).unwrap().budget(budget.clone());
     let mut service =

@@ -86,7 +86,8 @@ async fn a_greedy_service_times_out_too() {
 async fn a_limit_of_nothing_is_refused_and_an_endless_one_is_not() {
     assert_eq!(TimeoutLayer::total(Duration::ZERO).unwrap_err().field, "total_timeout");
     assert_eq!(TimeoutLayer::attempt(Duration::ZERO).unwrap_err().field, "attempt_timeout");
-    let mut service = TimeoutLayer::total(Duration::MAX).unwrap().layer(InnerLayer.layer(Stub::always(Reply::OK)));
+    let mut service =
+        TimeoutLayer::total(Duration::MAX).unwrap().layer(InnerLayer.layer(Stub::always(Reply::OK)));
     poll_fn(|context| tower::Service::<u32>::poll_ready(&mut service, context)).await.unwrap();
     assert_eq!(call(&mut service).await, Ok(7));
 }
