@@ -59,7 +59,7 @@ impl GateHandle<Breaker> {
 
     /// Closes the circuit and forgets everything; calls under way no longer count.
     pub fn reset(&self) {
-        self.with(|breaker, now| breaker.reset(now));
+        self.with(Breaker::reset);
     }
 }
 

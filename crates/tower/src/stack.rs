@@ -97,12 +97,15 @@ pub(crate) fn examine(parts: &[Part]) -> Vec<Finding> {
     findings
 }
 
+/// Whether a part is of some kind.
+type Is = fn(&Part) -> bool;
+
 struct Stack<'a> {
     parts: &'a [Part],
 }
 
 impl Stack<'_> {
-    fn place(&self, is: fn(&Part) -> bool) -> Option<usize> {
+    fn place(&self, is: Is) -> Option<usize> {
         self.parts.iter().position(is)
     }
 
@@ -238,7 +241,7 @@ impl Stack<'_> {
     }
 
     fn twice(&self, findings: &mut Vec<Finding>) {
-        let kinds: [(fn(&Part) -> bool, &str); 3] = [
+        let kinds: [(Is, &str); 3] = [
             (|part| matches!(part, Part::Retry(_)), "retry"),
             (|part| matches!(part, Part::Hedge(_)), "hedge"),
             (|part| matches!(part, Part::CircuitBreaker(_)), "circuit breaker"),

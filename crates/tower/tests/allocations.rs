@@ -4,12 +4,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::{Ready, ready};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use seaworthy_tower::{
-    BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, Policy, RetryConfig, machines::breaker::State,
+    BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, Policy, RetryConfig,
+    machines::breaker::State,
 };
 use tower::{Layer, Service};
 
@@ -67,7 +68,7 @@ where
         let Poll::Ready(answer) = pin!(service.call(number)).poll(context) else {
             panic!("must answer at once")
         };
-        assert_eq!(answer.unwrap(), number + 1);
+        assert_eq!(answer.expect("it succeeds"), number + 1);
     }
     let per_call = began.elapsed().as_nanos() as f64 / calls as f64;
     (ALLOCATIONS.get() - before, per_call)
@@ -104,6 +105,60 @@ async fn all_seven_allocate_nothing_when_a_call_succeeds() {
         .unwrap();
     let (allocations, _) = measure(&mut policy.layer(AtOnce), 10_000);
     assert_eq!(allocations, 0);
+}
+
+/// Answers at the second poll, so that every timer of the stack is made and registered.
+#[derive(Clone, Copy)]
+struct Later;
+
+impl Service<u64> for Later {
+    type Response = u64;
+    type Error = std::io::Error;
+    type Future = Second;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Second {
+        Second { answer: request + 1, polled: false }
+    }
+}
+
+struct Second {
+    answer: u64,
+    polled: bool,
+}
+
+impl Future for Second {
+    type Output = Result<u64, std::io::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::replace(&mut self.polled, true) { Poll::Ready(Ok(self.answer)) } else { Poll::Pending }
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_an_answer_allocates_nothing() {
+    let policy = Policy::builder("later")
+        .total_timeout(Duration::from_secs(15))
+        .retry(RetryConfig::default())
+        .hedge(HedgeConfig { delay: HedgeDelay::Fixed(Duration::from_secs(1)) })
+        .circuit_breaker(BreakerConfig::default())
+        .concurrency_limit(ConcurrencyConfig::default())
+        .attempt_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let mut service = policy.layer(Later);
+    let context = &mut Context::from_waker(Waker::noop());
+    let before = ALLOCATIONS.get();
+    for number in 0..1_000 {
+        assert!(service.poll_ready(context).is_ready());
+        let mut call = pin!(service.call(number));
+        assert!(call.as_mut().poll(context).is_pending());
+        assert!(call.as_mut().poll(context).is_ready());
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }
 
 #[tokio::test]
