@@ -39,7 +39,7 @@ use crate::observe::{Decision, Watch, watchable};
 use crate::{Error, Rejection};
 
 /// A deadline that passes sooner than this says more about the caller than about the backend.
-const FAIR_CHANCE: Duration = Duration::from_millis(200);
+pub(crate) const FAIR_CHANCE: Duration = Duration::from_millis(200);
 
 /// A pure machine that lets calls in.
 pub trait Gate: Send + 'static {

@@ -41,7 +41,7 @@ pub use plain::FnService;
 pub use policy::{Policy, PolicyBuilder};
 pub use replay::{Idempotent, NotIdempotent, Replay};
 pub use retry::{ATTEMPTS_MAX, Retry, RetryConfig, RetryFuture, RetryLayer};
-pub use stack::{Finding, InvalidStack, Part, Severity};
+pub use stack::{Finding, InvalidStack};
 pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};
 #[cfg(feature = "metrics")]
 pub use to_metrics::ToMetrics;
@@ -50,4 +50,5 @@ pub use to_tracing::ToTracing;
 
 pub use seaworthy_policy as machines;
 pub use seaworthy_policy::call::Safety;
+pub use seaworthy_policy::stack::Severity;
 pub use seaworthy_policy::{BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter};

@@ -12,6 +12,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
+use seaworthy_policy::stack::Severity;
 use seaworthy_policy::{BreakerConfig, BudgetConfig, ConfigError};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
@@ -29,7 +30,7 @@ use crate::observe::{Observer, Watch};
 use crate::plain::FnService;
 use crate::replay::Idempotent;
 use crate::retry::{RetryConfig, RetryLayer};
-use crate::stack::{Finding, InvalidStack, Part, Severity, examine};
+use crate::stack::{Finding, InvalidStack, Part, examine};
 use crate::timeout::TimeoutLayer;
 
 /// A finished stack.

@@ -1,33 +1,31 @@
 //! What is wrong with a stack, seen from its order and numbers alone.
 //!
-//! Errors are what cannot work as written; warnings are what works badly on the day it is needed.
+//! Most rules are [`seaworthy_policy::stack`]'s, which know nothing of Tower (`SP01` to `SP11`). Those of the builder
+//! itself (`TW01` to `TW06`) stand here. Errors are what cannot work as written; warnings are what works badly on the day
+//! it is needed.
 
 use std::fmt;
 use std::time::Duration;
 
+use seaworthy_policy::breaker::WindowType;
+use seaworthy_policy::call::Safety;
+use seaworthy_policy::stack::{ExtraLimit, Layer, Resend, Severity, Stack};
 use seaworthy_policy::{BreakerConfig, ConfigError};
 
 use crate::concurrency::ConcurrencyConfig;
+use crate::gate::FAIR_CHANCE;
 use crate::hedge::{HedgeConfig, HedgeDelay};
 use crate::retry::RetryConfig;
 
 /// One layer of a stack, as the builder was told.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Part {
-    /// Answers in place of failures.
+pub(crate) enum Part {
     Fallback,
-    /// Limits the whole call.
     TotalTimeout(Duration),
-    /// Sends again.
     Retry(RetryConfig),
-    /// Sends second copies.
     Hedge(HedgeConfig),
-    /// Stops calling.
     CircuitBreaker(BreakerConfig),
-    /// Limits calls under way.
     ConcurrencyLimit(ConcurrencyConfig),
-    /// Limits each attempt.
     AttemptTimeout(Duration),
     /// A layer that the builder knows nothing about.
     Other,
@@ -44,27 +42,14 @@ pub struct Finding {
     pub sentence: String,
 }
 
-/// Whether a finding refuses the stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// It does.
-    Error,
-    /// It does not, but look at it.
-    Warning,
-}
-
 impl Finding {
     pub(crate) fn invalid_value(part: &'static str, error: ConfigError) -> Self {
         let sentence = format!("{part}: {error}");
-        Finding { code: "invalid-value", severity: Severity::Error, sentence }
+        Finding { code: "TW01", severity: Severity::Error, sentence }
     }
 
-    fn error(code: &'static str, sentence: String) -> Self {
-        Finding { code, severity: Severity::Error, sentence }
-    }
-
-    fn warning(code: &'static str, sentence: String) -> Self {
-        Finding { code, severity: Severity::Warning, sentence }
+    fn new(code: &'static str, severity: Severity, sentence: impl Into<String>) -> Self {
+        Finding { code, severity, sentence: sentence.into() }
     }
 }
 
@@ -89,172 +74,91 @@ impl std::error::Error for InvalidStack {}
 
 /// Everything that is wrong with these layers, outermost first.
 pub(crate) fn examine(parts: &[Part]) -> Vec<Finding> {
-    let stack = Stack { parts };
-    let mut findings = Vec::new();
-    stack.order(&mut findings);
-    stack.time(&mut findings);
-    stack.twice(&mut findings);
-    findings
+    let layers = parts.iter().filter_map(layer_of).collect();
+    // A request that must not be executed twice is sent again only with proof, whatever its layer was told.
+    let general = Stack { layers, safety: Safety::Safe }.findings().into_iter();
+    let general = general.map(|found| Finding::new(found.code.as_str(), found.severity, found.sentence));
+    let rules = [attempt_outside_retry, fallback_inside, retry_without_deadline, hedge_never_runs, twice];
+    general.chain(rules.iter().filter_map(|rule| rule(parts))).collect()
+}
+
+/// The layer as the general rules know it; `None` for what they do not.
+fn layer_of(part: &Part) -> Option<Layer> {
+    match *part {
+        Part::Fallback | Part::Other => None,
+        Part::TotalTimeout(after) => Some(Layer::TotalTimeout(after)),
+        Part::AttemptTimeout(after) => Some(Layer::AttemptTimeout(after)),
+        Part::ConcurrencyLimit(limit) => Some(Layer::Bulkhead { max_wait: limit.max_wait_duration }),
+        Part::Retry(RetryConfig { max_attempts, backoff, .. }) => {
+            let (limit, resend) = (ExtraLimit::Budget, Resend::AfterAnyFailure);
+            Some(Layer::Retry { max_attempts, backoff, limit, resend })
+        }
+        Part::Hedge(_) => Some(Layer::Hedge { max_hedged_attempts: 1, limit: ExtraLimit::Budget }),
+        Part::CircuitBreaker(config) => {
+            let by_time = config.sliding_window_type == WindowType::TimeBased;
+            // What a timeout of ours cuts off counts as a failure from here on, so that is when our breaker is told.
+            let told = config.slow_call_duration.map_or(FAIR_CHANCE, |slow| slow.min(FAIR_CHANCE));
+            let window = by_time.then_some(config.sliding_window);
+            Some(Layer::Breaker { window, slow_call_duration: Some(told) })
+        }
+    }
 }
 
 /// Whether a part is of some kind.
 type Is = fn(&Part) -> bool;
 
-struct Stack<'a> {
-    parts: &'a [Part],
+fn place(parts: &[Part], is: Is) -> Option<usize> {
+    parts.iter().position(is)
 }
 
-impl Stack<'_> {
-    fn place(&self, is: Is) -> Option<usize> {
-        self.parts.iter().position(is)
-    }
+fn attempt_timeout(parts: &[Part]) -> Option<Duration> {
+    parts.iter().find_map(|part| if let Part::AttemptTimeout(after) = part { Some(*after) } else { None })
+}
 
-    fn total(&self) -> Option<Duration> {
-        self.parts
-            .iter()
-            .find_map(|part| if let Part::TotalTimeout(after) = part { Some(*after) } else { None })
-    }
+fn attempt_outside_retry(parts: &[Part]) -> Option<Finding> {
+    let attempt = place(parts, |part| matches!(part, Part::AttemptTimeout(_)))?;
+    let retry = place(parts, |part| matches!(part, Part::Retry(_)))?;
+    let sentence =
+        "the attempt timeout lies outside the retry, so it limits all attempts together; put it inside";
+    (attempt < retry).then(|| Finding::new("TW02", Severity::Error, sentence))
+}
 
-    fn attempt(&self) -> Option<Duration> {
-        self.parts
-            .iter()
-            .find_map(|part| if let Part::AttemptTimeout(after) = part { Some(*after) } else { None })
-    }
+fn fallback_inside(parts: &[Part]) -> Option<Finding> {
+    let fallback = place(parts, |part| matches!(part, Part::Fallback))?;
+    let sentence = "the fallback is not the outermost layer, so the layers around it take its answers for the backend's; put it first";
+    (fallback > 0).then(|| Finding::new("TW03", Severity::Warning, sentence))
+}
 
-    fn order(&self, findings: &mut Vec<Finding>) {
-        let total = self.place(|part| matches!(part, Part::TotalTimeout(_)));
-        let attempt = self.place(|part| matches!(part, Part::AttemptTimeout(_)));
-        let retry = self.place(|part| matches!(part, Part::Retry(_)));
-        let hedge = self.place(|part| matches!(part, Part::Hedge(_)));
-        let breaker = self.place(|part| matches!(part, Part::CircuitBreaker(_)));
-        let fallback = self.place(|part| matches!(part, Part::Fallback));
-        let outside = |outer: Option<usize>, inner: Option<usize>| matches!((outer, inner), (Some(o), Some(i)) if o < i);
-        let rules = [
-            (
-                outside(attempt, retry),
-                "attempt-timeout-outside-retry",
-                "the attempt timeout lies outside the retry, so it limits all attempts together; put it inside",
-            ),
-            (
-                outside(retry, total),
-                "total-timeout-inside-retry",
-                "the total timeout lies inside the retry, so every attempt gets all of it; put it outside",
-            ),
-        ];
-        findings.extend(
-            rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::error(rule.1, rule.2.into())),
-        );
-        let rules = [
-            (
-                outside(attempt, breaker),
-                "timeout-outside-breaker",
-                "the attempt timeout lies outside the circuit breaker, so the breaker sees cancelled calls where it should see failures; put it inside",
-            ),
-            (
-                outside(breaker, retry),
-                "breaker-outside-retry",
-                "the circuit breaker lies outside the retry, so it hears of one failure where there were several, and opens late; put it inside",
-            ),
-            (
-                outside(breaker, hedge),
-                "hedge-inside-breaker",
-                "the hedge lies inside the circuit breaker, so the breaker never sees the slow copies; put it outside",
-            ),
-            (
-                fallback.is_some_and(|place| place > 0),
-                "fallback-not-outermost",
-                "the fallback is not the outermost layer, so the layers around it take its answers for the backend's; put it first",
-            ),
-        ];
-        findings.extend(
-            rules.into_iter().filter(|rule| rule.0).map(|rule| Finding::warning(rule.1, rule.2.into())),
-        );
-    }
+fn retry_without_deadline(parts: &[Part]) -> Option<Finding> {
+    let attempts = parts.iter().find_map(|part| match part {
+        Part::Retry(retry) if retry.max_attempts > 1 => Some(retry.max_attempts),
+        _ => None,
+    })?;
+    let total = place(parts, |part| matches!(part, Part::TotalTimeout(_)));
+    let sentence = format!("{attempts} attempts and their waits, and no total timeout that ends them");
+    total.is_none().then(|| Finding::new("TW04", Severity::Warning, sentence))
+}
 
-    fn time(&self, findings: &mut Vec<Finding>) {
-        let (total, attempt) = (self.total(), self.attempt());
-        if let (Some(total), Some(attempt)) = (total, attempt)
-            && attempt >= total
-        {
-            findings.push(Finding::error("attempt-not-below-total", format!(
-                "the attempt timeout of {attempt:?} is not below the total timeout of {total:?}, so it can never act"
-            )));
-        }
-        for part in self.parts {
-            match part {
-                Part::Retry(retry) => self.retries_fit(retry, findings),
-                Part::CircuitBreaker(breaker) => {
-                    if let Some(attempt) = attempt
-                        && breaker.sliding_window < 2 * attempt
-                    {
-                        let window = breaker.sliding_window;
-                        findings.push(Finding::warning("window-too-short", format!(
-                            "the breaker's window of {window:?} is shorter than two attempt timeouts of {attempt:?}, so an outage of timeouts hardly fills it"
-                        )));
-                    }
-                }
-                Part::ConcurrencyLimit(limit) if limit.max_queue > 0 && total.is_none() => {
-                    findings.push(Finding::warning(
-                        "wait-without-deadline",
-                        format!(
-                            "calls may wait {:?} for a place, and no total timeout counts that wait",
-                            limit.max_wait_duration
-                        ),
-                    ));
-                }
-                Part::Hedge(HedgeConfig { delay: HedgeDelay::Fixed(delay) }) => {
-                    if let Some(attempt) = attempt
-                        && *delay >= attempt
-                    {
-                        findings.push(Finding::warning("hedge-never-runs", format!(
-                            "the hedge's delay of {delay:?} is not below the attempt timeout of {attempt:?}, so it can never act"
-                        )));
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
+fn hedge_never_runs(parts: &[Part]) -> Option<Finding> {
+    let attempt = attempt_timeout(parts)?;
+    let delay = parts.iter().find_map(|part| match part {
+        Part::Hedge(HedgeConfig { delay: HedgeDelay::Fixed(delay) }) => Some(*delay),
+        _ => None,
+    })?;
+    let sentence = format!(
+        "the hedge's delay of {delay:?} is not below the attempt timeout of {attempt:?}, so it can never act"
+    );
+    (delay >= attempt).then(|| Finding::new("TW05", Severity::Warning, sentence))
+}
 
-    fn retries_fit(&self, retry: &RetryConfig, findings: &mut Vec<Finding>) {
-        let Some(total) = self.total() else {
-            findings.push(Finding::warning(
-                "retry-without-deadline",
-                format!(
-                    "{} attempts and their waits, and no total timeout that ends them",
-                    retry.max_attempts
-                ),
-            ));
-            return;
-        };
-        let Some(attempt) = self.attempt() else { return };
-        let fit = (total.as_nanos() / attempt.as_nanos().max(1)).min(u128::from(u32::MAX)) as u32;
-        if fit < retry.max_attempts && attempt < total {
-            findings.push(Finding::warning(
-                "retries-never-run",
-                format!(
-                    "only {fit} of {} attempts of {attempt:?} fit into the total timeout of {total:?}",
-                    retry.max_attempts
-                ),
-            ));
-        }
-    }
-
-    fn twice(&self, findings: &mut Vec<Finding>) {
-        let kinds: [(Is, &str); 3] = [
-            (|part| matches!(part, Part::Retry(_)), "retry"),
-            (|part| matches!(part, Part::Hedge(_)), "hedge"),
-            (|part| matches!(part, Part::CircuitBreaker(_)), "circuit breaker"),
-        ];
-        for (is, name) in kinds {
-            let times = self.parts.iter().filter(|part| is(part)).count();
-            if times > 1 {
-                let sentence =
-                    format!("there are {times} layers of the kind `{name}`; their effects multiply");
-                findings.push(Finding::error("nested-layers", sentence));
-            }
-        }
-    }
+fn twice(parts: &[Part]) -> Option<Finding> {
+    let kinds: [(Is, &str); 2] = [
+        (|part| matches!(part, Part::Hedge(_)), "hedges"),
+        (|part| matches!(part, Part::CircuitBreaker(_)), "circuit breakers"),
+    ];
+    let (_, name) = kinds.iter().find(|(is, _)| parts.iter().filter(|part| is(part)).count() > 1)?;
+    let sentence = format!("there are several {name} inside each other, and their effects multiply");
+    Some(Finding::new("TW06", Severity::Error, sentence))
 }
 
 #[cfg(test)]

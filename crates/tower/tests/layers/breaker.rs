@@ -123,3 +123,22 @@ async fn half_open_admits_three_of_sixty_four() {
     }
     assert_eq!((admitted, stub.calls()), (3, 6));
 }
+
+/// Where a service answers in our words itself, no `Inner` takes old readings of the clock away; the layer does.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_measured_with_its_own_readings() {
+    let config = BreakerConfig {
+        slow_call_duration: Some(Duration::from_millis(500)),
+        minimum_number_of_calls: 3,
+        ..config()
+    };
+    let layer = BreakerLayer::new(config).unwrap();
+    let mut service = layer.layer(tower::service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<u32, Error<Broken>>(1)
+    }));
+    for _ in 0..3 {
+        assert_eq!(call(&mut service).await, Ok(1));
+    }
+    assert!(matches!(layer.handle().state(), State::Open { .. }), "three of three were slow");
+}

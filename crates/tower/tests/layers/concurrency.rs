@@ -63,7 +63,10 @@ async fn a_wait_ends_with_the_deadline() {
     let total = TimeoutLayer::total(Duration::from_millis(200)).unwrap();
     let mut service = ServiceBuilder::new().layer(total).layer(layer.clone()).layer(InnerLayer).service(stub);
     let began = Instant::now();
-    assert!(call(&mut service).await.is_err());
+    assert!(
+        call(&mut service).await.unwrap_err().is_rejected(),
+        "nothing was sent, and that is what it says"
+    );
     assert!(began.elapsed() < Duration::from_millis(203));
     assert_eq!(layer.queued(), 0);
     held.abort();

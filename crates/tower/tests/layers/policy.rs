@@ -65,9 +65,9 @@ fn what_cannot_work_is_refused_with_everything_that_is_wrong() {
     assert_eq!(refused.findings.len(), 3);
     assert_eq!(
         refused.to_string(),
-        "this stack cannot work; total_timeout: `total_timeout` must be longer than 0 (invalid-value); \
-         retry: `max_attempts` must be from 1 to 5 (invalid-value); \
-         circuit_breaker: `minimum_number_of_calls` must be at least 1 (invalid-value)"
+        "this stack cannot work; total_timeout: `total_timeout` must be longer than 0 (TW01); \
+         retry: `max_attempts` must be from 1 to 5 (TW01); \
+         circuit_breaker: `minimum_number_of_calls` must be at least 1 (TW01)"
     );
 }
 
@@ -80,7 +80,7 @@ fn what_is_unwise_is_said() {
         .build()
         .unwrap();
     let codes: Vec<_> = policy.findings().iter().map(|finding| finding.code).collect();
-    assert_eq!(codes, ["breaker-outside-retry"]);
+    assert_eq!(codes, ["SP05"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use seaworthy_tower::*;
@@ -65,21 +66,37 @@ async fn a_call_without_time_left_is_rejected_and_not_sent() {
 /// A service that spends the task's whole cooperative budget on every poll must still time out.
 #[tokio::test(start_paused = true)]
 async fn a_greedy_service_times_out_too() {
-    let greedy = service_fn(|_: u32| async {
+    async fn spends_every_budget() {
         loop {
-            tokio::time::advance(Duration::from_millis(1)).await;
             while tokio::task::coop::has_budget_remaining() {
                 tokio::task::coop::consume_budget().await;
             }
+            // Waits for the next poll, whose budget is spent at once again.
             tokio::task::coop::consume_budget().await;
-            if false {
-                break Ok::<u32, Error<()>>(1);
-            }
+        }
+    }
+    let greedy = service_fn(|_: u32| async {
+        spends_every_budget().await;
+        Ok::<u32, Error<()>>(1)
+    });
+    // The greedy task never lets the runtime idle, so somebody has to move the time.
+    tokio::spawn(async {
+        loop {
+            tokio::time::advance(Duration::from_millis(1)).await;
         }
     });
     let mut service = TimeoutLayer::total(Duration::from_millis(50)).unwrap().layer(greedy);
-    let answer = tokio::spawn(async move { call(&mut service).await }).await.unwrap();
-    assert!(matches!(answer, Err(Error::Timeout(_))));
+    let began = Instant::now();
+    let polls = std::cell::Cell::new(0);
+    let answer = {
+        let mut answer = std::pin::pin!(call(&mut service));
+        poll_fn(|context| {
+            polls.set(polls.get() + 1);
+            if polls.get() > 1_000 { Poll::Ready(None) } else { answer.as_mut().poll(context).map(Some) }
+        })
+        .await
+    };
+    assert!(matches!(answer, Some(Err(Error::Timeout(_)))), "{:?} later", began.elapsed());
 }
 
 #[tokio::test]
