@@ -8,14 +8,18 @@ use crate::tidy;
 pub(crate) fn run() -> Result<()> {
     command("cargo fmt --all --check")?;
     tidy::run()?;
-    command("cargo clippy --workspace --all-targets --quiet -- -D warnings")?;
+    command("cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings")?;
     ensure("promtool", "--version", "prometheus")?;
     command("cargo build --workspace --bins --examples --quiet")?;
     command("cargo test --workspace --doc --quiet")?;
     // Nextest runs each test in a process of its own, which is what tests with real processes want.
     if has("cargo", "nextest --version") {
-        command("cargo nextest run --workspace --no-fail-fast --status-level slow --final-status-level fail")
+        command(
+            "cargo nextest run --workspace --all-features --no-fail-fast --status-level slow --final-status-level fail",
+        )
     } else {
-        command("cargo test --workspace --no-fail-fast --lib --bins --tests -- --test-threads 2")
+        command(
+            "cargo test --workspace --all-features --no-fail-fast --lib --bins --tests -- --test-threads 2",
+        )
     }
 }

@@ -252,6 +252,13 @@ pin_project! {
     }
 }
 
+/// Side of the two.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    First,
+    Second,
+}
+
 #[derive(Debug)]
 struct Race<C, P> {
     layer: HedgeLayer<C, P>,
@@ -262,13 +269,14 @@ struct Race<C, P> {
 }
 
 impl<C, P> Race<C, P> {
-    fn is_failure<Response, E>(&self, result: &Result<Response, Error<E>>) -> bool
+    /// Whether the other copy should go on; tells the budget and the latencies when it need not.
+    fn is_failure<Response, E>(&self, copy: Side, result: &Result<Response, Error<E>>) -> bool
     where
         C: Classify<Response, E>,
     {
         match meaning(&self.layer.classifier, result) {
             Meaning::Backend(Verdict::Success) => {
-                self.succeeded();
+                self.won_by(copy);
                 false
             }
             Meaning::Backend(Verdict::Ignored) => false,
@@ -276,14 +284,18 @@ impl<C, P> Race<C, P> {
         }
     }
 
-    /// The first copy counts as having taken until now, whether it won or was overtaken.
-    fn succeeded(&self) {
+    fn won_by(&self, copy: Side) {
         let now = clock::answered();
         if self.counts {
             self.layer.budget.succeeded(now);
         }
-        let elapsed = now.saturating_duration_since(self.started);
-        self.layer.latency.lock().record(self.layer.latency.clock.time_of(now), elapsed);
+        let waited = now.saturating_duration_since(self.started);
+        let time = self.layer.latency.clock.time_of(now);
+        let mut latency = self.layer.latency.lock();
+        match copy {
+            Side::First => latency.record(time, waited),
+            Side::Second => latency.record_at_least(time, waited),
+        }
     }
 
     fn pay(&mut self) -> bool {
@@ -313,7 +325,7 @@ where
             drop(scope);
             if let Poll::Ready(result) = polled {
                 this.first.set(First::Gone);
-                let failed = this.race.is_failure(&result);
+                let failed = this.race.is_failure(Side::First, &result);
                 let sent = matches!(*this.second, Second::Readying { .. } | Second::Calling { .. });
                 if !failed || !sent {
                     this.second.set(Second::Gone);
@@ -330,7 +342,7 @@ where
         match result {
             None if waits => Poll::Pending,
             None => Poll::Ready(this.failed.take().expect("the first copy has failed")),
-            Some(result) if !this.race.is_failure(&result) => {
+            Some(result) if !this.race.is_failure(Side::Second, &result) => {
                 this.first.set(First::Gone);
                 this.race.layer.watch.tell(Decision::HedgeWon);
                 Poll::Ready(result)

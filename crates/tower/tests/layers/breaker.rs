@@ -85,11 +85,9 @@ async fn what_an_inner_policy_rejects_does_not_count() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_panics_fails() {
     let layer = BreakerLayer::new(config()).unwrap();
-    let panicking = tower::service_fn(|_: u32| async {
+    let panicking = tower::service_fn(|request: u32| async move {
         tokio::task::yield_now().await;
-        if true {
-            panic!("on purpose");
-        }
+        assert_eq!(request, 0, "a panic on purpose");
         Ok::<u32, Error<Broken>>(1)
     });
     for _ in 0..3 {

@@ -109,3 +109,51 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
     assert_eq!(ended[1], STORIES as u32, "every story ends");
     assert!(ended[0] > 5 * ended[1], "and has many moments at which to give up: {ended:?}");
 }
+
+const CALLS_PER_THREAD: u64 = 3_000;
+
+/// Makes calls that wait, fail and are given up at random.
+fn give_up_at_random<S: Service<u32>>(mut service: S, stub: &Stub, seed: u64) {
+    let mut rng = Rng::seeded(seed);
+    let context = &mut Context::from_waker(Waker::noop());
+    for _ in 0..CALLS_PER_THREAD {
+        let result = if rng.chance(0.1) { Err(Broken) } else { Ok(7) };
+        stub.afterwards(Reply { yields: rng.below(4) as u32, after: Duration::ZERO, result });
+        assert!(service.poll_ready(context).is_ready());
+        let mut future = Box::pin(service.call(1));
+        for _ in 0..rng.below(6) {
+            if future.as_mut().poll(context).is_ready() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_that_share_a_stack_leave_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let policy = Policy::builder("threads")
+        .budget(BudgetConfig { burst: 1_000, ..BudgetConfig::default() })
+        .total_timeout(Duration::from_mins(1))
+        .retry(RetryConfig::default())
+        .circuit_breaker(BreakerConfig::default())
+        .concurrency_limit(ConcurrencyConfig { max_concurrent_calls: 3, ..ConcurrencyConfig::default() })
+        .build()
+        .unwrap();
+    let stub = Stub::default();
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (service, stub, handle) = (policy.layer(stub.clone()), &stub, runtime.handle());
+            scope.spawn(move || {
+                let _entered = handle.enter();
+                give_up_at_random(service, stub, seed);
+            });
+        }
+    });
+    assert!(stub.calls() as u64 > CALLS_PER_THREAD, "most calls got through");
+    assert!(stub.in_flight_max() <= 3);
+    assert_eq!((stub.in_flight(), policy.concurrency_limit().unwrap().in_flight()), (0, 0));
+    assert_eq!(policy.budget().unwrap().concurrent(), 0);
+    policy.breaker().unwrap().with(|breaker, _| breaker.check_invariants());
+}
