@@ -28,7 +28,7 @@ fn breaker() -> Part {
 
 fn limit(max_queue: u32) -> Part {
     let max_wait_duration = max_queue * Duration::from_millis(10);
-    Part::ConcurrencyLimit(ConcurrencyConfig { max_queue, max_wait_duration, ..ConcurrencyConfig::default() })
+    Part::ConcurrencyLimit(ConcurrencyConfig { max_wait_duration, max_queue, ..ConcurrencyConfig::default() })
 }
 
 fn check(parts: &[Part], expected: &[(&str, Severity)]) {
