@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::support::{Keeper, Target, all_gone, group, pause, poll, send, state};
@@ -66,6 +68,22 @@ fn what_the_owner_writes_and_signals_to_its_group_stop_nothing() {
     let (code, said) = keeper.end();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(said.matches("node died (signal 9)").count(), 3, "{said}");
+}
+
+#[test]
+fn an_owner_that_does_not_block_is_not_taken_for_dead() {
+    let dir = tempdir().unwrap();
+    let (mut owner, stdin) = UnixStream::pair().unwrap();
+    stdin.set_nonblocking(true).unwrap();
+    let mut keeper = Keeper::start_on(dir.path(), OwnedFd::from(stdin).into(), "ready; serve");
+    keeper.await_ready();
+    owner.write_all(b"x").unwrap();
+    send(keeper.await_nodes(1), Signal::KILL);
+    keeper.await_nodes(2);
+    drop(owner);
+    let (code, said) = keeper.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("keeper: owner is gone, cleaned up 1 process\n"), "{said}");
 }
 
 #[test]

@@ -35,17 +35,25 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Starts a keeper on `dir` whose node runs `script`.
     pub(crate) fn start(dir: &Path, owner: &str, script: &str) -> Self {
-        let script = format!("{PRELUDE}\n{script}");
-        Self::start_command(dir, owner, &["/bin/sh", "-c", &script])
+        Self::start_command(dir, owner, &["/bin/sh", "-c", &with_prelude(script)])
+    }
+
+    /// Starts one that is owned by whoever holds the other end of `stdin`.
+    pub(crate) fn start_on(dir: &Path, stdin: Stdio, script: &str) -> Self {
+        Self::spawn(dir, ("stdin", stdin), &["/bin/sh", "-c", &with_prelude(script)])
     }
 
     pub(crate) fn start_command(dir: &Path, owner: &str, node: &[&str]) -> Self {
+        Self::spawn(dir, (owner, Stdio::piped()), node)
+    }
+
+    fn spawn(dir: &Path, (owner, stdin): (&str, Stdio), node: &[&str]) -> Self {
         let mut child = Command::new(program())
             .arg(dir)
             .args([owner, "700"])
             .args(node)
             .env("STATE", dir)
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the keeper starts");
@@ -100,6 +108,10 @@ impl Drop for Keeper {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+fn with_prelude(script: &str) -> String {
+    format!("{PRELUDE}\n{script}")
 }
 
 /// Kills every process with `mark` in its environment; returns how many there were.
