@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-policy", &[]),
     ("seaworthy-spec", &["policy"]),
     ("seaworthy-check", &["spec", "policy"]),
+    ("seaworthy-simulate", &["policy", "spec"]),
     ("seaworthy-observe", &["policy", "spec"]),
     ("seaworthy-gateway", &["observe", "policy", "spec"]),
     ("seaworthy-supervise", &["observe", "policy", "spec"]),
@@ -31,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that only decide.
-const PURE: &[&str] = &["policy", "spec", "check"];
+const PURE: &[&str] = &["policy", "spec", "check", "simulate"];
 
 /// What a package that only decides may not name.
 const IMPURE: &[&str] = &[

@@ -1,0 +1,210 @@
+//! The metastable retry storm: backends with one worker, exponential service of 50 ms and a time-out of 1 s; abandoned work
+//! is served all the same; for ten seconds everything takes 4.5 times as long (the setting of Huang et al., OSDI 2022).
+//! Who recovers, and how fast?
+
+use std::time::Duration;
+
+use seaworthy_policy::BackoffConfig;
+use seaworthy_policy::backoff::Jitter;
+use seaworthy_policy::call::CallConfig;
+use seaworthy_policy::pool::{Guard, PoolConfig};
+use seaworthy_simulate::fluid::Storm;
+use seaworthy_simulate::report::seconds;
+use seaworthy_simulate::{
+    BackendConfig, Cap, CapCounts, Change, Client, Condition, ControlConfig, Expired, PolicyConfig, Refill,
+    Report, Table, World, WorldConfig,
+};
+
+use crate::common::{at, ms, world};
+
+/// Half the published size: one core, without optimization.
+const BACKENDS: usize = 100;
+const BACKENDS_FULL: usize = 200;
+const TIMEOUT: Duration = Duration::from_secs(1);
+const SLOWNESS: f64 = 4.5;
+const TRIGGER: (u64, u64) = (20, 30);
+/// What one backend serves per second.
+const PER_BACKEND: f64 = 20.0;
+/// Who has not recovered so many seconds after the trigger never will.
+const NEVER: u64 = 150;
+const LOADS: [f64; 3] = [0.70, 0.80, 0.88];
+
+/// With the retry budget, recovery takes at most this many times as long as without retries.
+const BUDGET_FACTOR: f64 = 1.2;
+/// With a cap on the work at a backend, recovery takes at most this long.
+const CAP_RECOVERY: Duration = Duration::from_secs(5);
+/// A cap that counts only what somebody waits for cannot see abandoned work, and takes a little longer.
+const CAP_WAITING_RECOVERY: Duration = Duration::from_secs(8);
+/// How far the fluid law may be off.
+const FLUID_TOLERANCE: f64 = 0.25;
+
+fn backoff() -> BackoffConfig {
+    BackoffConfig { initial: ms(100), multiplier: 2.0, max: ms(1_000), jitter: Jitter::Full }
+}
+
+fn control(attempts: u8, refill: Refill, cap: Option<Cap>) -> Client {
+    let backoff = Some(backoff());
+    Client::Control(ControlConfig { attempts, timeout: TIMEOUT, backoff, refill, tokens_max: 100.0, cap })
+}
+
+/// Our machines under the same rules: four attempts of 1 s each, no hedges, and nothing is ejected, since all are equally slow.
+fn policy(cap: Option<Cap>) -> PolicyConfig {
+    PolicyConfig {
+        pool: PoolConfig { guard: Guard::Off, ..PoolConfig::default() },
+        call: CallConfig {
+            total_timeout: 5 * TIMEOUT,
+            attempt_timeout: TIMEOUT,
+            max_attempts: 4,
+            backoff: backoff(),
+            hedge_percentile: None,
+            ..CallConfig::default()
+        },
+        probes: None,
+        cap,
+        ..PolicyConfig::default()
+    }
+}
+
+fn ours(cap: Option<Cap>) -> Client {
+    Client::Policy(Box::new(policy(cap)))
+}
+
+fn cap(counts: CapCounts) -> Cap {
+    Cap { per_backend: 10, counts }
+}
+
+fn storm(client: Client, backends: usize, load: f64, watch: u64) -> WorldConfig {
+    let slow = Condition { slowness: SLOWNESS, ..Condition::default() };
+    let change = |second, condition| Change { at: at(second), backends: 0..backends, condition };
+    WorldConfig {
+        client,
+        changes: vec![change(TRIGGER.0, slow), change(TRIGGER.1, Condition::default())],
+        ..world(backends, &BackendConfig::default(), load * PER_BACKEND * backends as f64, TRIGGER.1 + watch)
+    }
+}
+
+fn recovery(report: &Report) -> Option<Duration> {
+    report.recovery(at(TRIGGER.1))
+}
+
+fn fluid(load: f64, extra: f64) -> Option<Duration> {
+    let trigger = at(TRIGGER.1).saturating_since(at(TRIGGER.0));
+    Storm { load, extra, trigger, capacity_left: 1.0 / SLOWNESS }.recovery()
+}
+
+#[test]
+fn naive_retries_never_recover() {
+    let report = World::run(storm(control(4, Refill::Unlimited, None), BACKENDS, 0.70, NEVER));
+    assert_eq!(recovery(&report), None);
+    // Every request is sent four times, and none is answered in time.
+    let (from, until) = ((TRIGGER.1 + NEVER - 20) as usize, (TRIGGER.1 + NEVER - 10) as usize);
+    assert!(report.total(from..until).goodput() < 0.01, "{:?}", report.total(from..until));
+    assert!((3.9..4.1).contains(&report.amplification(from..until)), "{}", report.amplification(from..until));
+}
+
+#[test]
+fn our_budget_recovers_as_if_there_were_no_retries() {
+    let none = World::run(storm(control(1, Refill::Unlimited, None), BACKENDS, 0.80, 50));
+    let ours = World::run(storm(ours(None), BACKENDS, 0.80, 50));
+    let (none, with_budget) = (recovery(&none).unwrap(), recovery(&ours).unwrap());
+    assert!(with_budget <= none.mul_f64(BUDGET_FACTOR), "{with_budget:?}, without retries {none:?}");
+    // What was stored when it began may be spent; after that, nothing succeeds and nothing is sent again.
+    let stuck = ours.amplification(35..45);
+    assert!(stuck < 1.01, "amplification {stuck} while nothing succeeds");
+}
+
+#[test]
+fn a_cap_of_attempts_in_flight_recovers_at_once() {
+    for (counts, limit) in [(CapCounts::Work, CAP_RECOVERY), (CapCounts::Waiting, CAP_WAITING_RECOVERY)] {
+        let report = World::run(storm(ours(Some(cap(counts))), BACKENDS, 0.80, 20));
+        let took = recovery(&report).unwrap();
+        assert!(took <= limit, "{counts:?}: {took:?}");
+    }
+}
+
+/// The fluid law knows nothing of queues, chance or time-outs, and still says how long it takes.
+#[test]
+fn the_fluid_law_holds() {
+    for (refill, load, extra) in [
+        (None, 0.70, 0.0),
+        (None, 0.80, 0.0),
+        (Some(Refill::PerRequest(0.1)), 0.70, 0.1),
+        (Some(Refill::PerRequest(0.2)), 0.70, 0.2),
+        (Some(Refill::PerRequest(0.1)), 0.80, 0.1),
+        (Some(Refill::PerRequest(0.2)), 0.88, 0.2),
+    ] {
+        let attempts = if refill.is_some() { 4 } else { 1 };
+        let client = control(attempts, refill.unwrap_or(Refill::Unlimited), None);
+        let simulated = recovery(&World::run(storm(client, BACKENDS, load, NEVER)));
+        let predicted = fluid(load, extra);
+        let agree = match (simulated, predicted) {
+            (Some(simulated), Some(predicted)) => {
+                (simulated.as_secs_f64() / predicted.as_secs_f64() - 1.0).abs() < FLUID_TOLERANCE
+            }
+            (simulated, predicted) => simulated == predicted,
+        };
+        assert!(agree, "load {load}, {refill:?}: simulated {simulated:?}, predicted {predicted:?}");
+    }
+}
+
+/// Published recoveries in seconds at the loads 0.70, 0.80 and 0.88.
+struct Row {
+    name: &'static str,
+    client: Client,
+    expired: Expired,
+    extra: Option<f64>,
+    published: [&'static str; 3],
+}
+
+fn rows() -> Vec<Row> {
+    let row =
+        |name, client, extra, published| Row { name, client, expired: Expired::Served, extra, published };
+    let unlimited = |attempts, cap| control(attempts, Refill::Unlimited, cap);
+    let budget = |refill| control(4, refill, None);
+    let ejecting = PolicyConfig { pool: PoolConfig::default(), ..policy(None) };
+    let defaults = PolicyConfig { probes: None, ..PolicyConfig::default() };
+    let work = Some(cap(CapCounts::Work));
+    vec![
+        row("no retry", unlimited(1, None), Some(0.0), ["15", "28", "53"]),
+        row("3 retries, exp + jitter", unlimited(4, None), Some(3.0), ["never", "never", "never"]),
+        row("+ 20 % per request", budget(Refill::PerRequest(0.2)), Some(0.2), ["45", "211", "never"]),
+        row("+ 10 % per request", budget(Refill::PerRequest(0.1)), Some(0.1), ["28", "65", "290"]),
+        row("+ 10 % per success", budget(Refill::PerSuccess(0.1)), Some(0.0), ["15", "29", "55-60"]),
+        Row {
+            expired: Expired::Skipped,
+            ..row("3 retries, expired dropped", unlimited(4, None), None, ["19", "never", "never"])
+        },
+        row("3 retries, cap 10 (work)", unlimited(4, work), None, ["1", "1", "1"]),
+        row("ours", ours(None), Some(0.0), ["15", "29", "55-60"]),
+        row("ours, cap 10 (work)", ours(work), None, ["1", "1", "1"]),
+        row("ours, cap 10 (waiting)", ours(Some(cap(CapCounts::Waiting))), None, ["", "", ""]),
+        row("ours, with ejection", Client::Policy(Box::new(ejecting)), None, ["", "", ""]),
+        row("ours, all defaults", Client::Policy(Box::new(defaults)), None, ["", "", ""]),
+    ]
+}
+
+#[test]
+#[ignore = "the full size; for optimized builds"]
+fn the_whole_table() {
+    let mut table =
+        Table::new(&["policy", "load", "recovery", "published", "fluid law", "amplification", "ejections"]);
+    let mut events = 0;
+    for row in rows() {
+        for (index, load) in LOADS.into_iter().enumerate() {
+            let mut config = storm(row.client.clone(), BACKENDS_FULL, load, NEVER);
+            config.backends.iter_mut().for_each(|backend| backend.expired = row.expired);
+            let report = World::run(config);
+            events += report.events;
+            table.row(&[
+                row.name.to_owned(),
+                format!("{load:.2}"),
+                seconds(recovery(&report)),
+                row.published[index].to_owned(),
+                row.extra.map_or(String::new(), |extra| seconds(fluid(load, extra))),
+                format!("{:.2}", report.amplification(35..45)),
+                report.ejections.len().to_string(),
+            ]);
+        }
+    }
+    println!("{table}\n{events} events");
+}
