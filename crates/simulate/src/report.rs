@@ -12,8 +12,10 @@ use seaworthy_policy::pool::EjectReason;
 pub const SLOT: Duration = Duration::from_millis(100);
 /// A backend is isolated once it gets at most this share of what would be its fair share ...
 pub const ISOLATED_SHARE: f64 = 0.1;
-/// ... for this many slots in a row.
+/// ... for this many slots in a row ...
 pub const ISOLATED_SLOTS: usize = 10;
+/// ... in which its fair share would have been this many attempts at least, or it may be chance.
+pub const ISOLATED_FAIR_MIN: f64 = 10.0;
 /// A second is good when this share of what came in it ended well ...
 pub const RECOVERED_SHARE: f64 = 0.99;
 /// ... and recovery begins with this many good seconds in a row.
@@ -167,14 +169,15 @@ impl Report {
         Latencies(sorted)
     }
 
-    /// When `backend` was isolated, after `since`: from then on it got less than [`ISOLATED_SHARE`] of its fair share for
-    /// [`ISOLATED_SLOTS`].
+    /// When `backend` was isolated, after `since`: from then on it got at most [`ISOLATED_SHARE`] of its fair share for
+    /// [`ISOLATED_SLOTS`]; `None` = not in this run.
     pub fn isolation(&self, backend: usize, since: Time) -> Option<Duration> {
         let first = slot_of(since);
         let quiet = |slots: &[Vec<u32>]| {
             let all: u32 = slots.iter().flatten().sum();
             let own: u32 = slots.iter().map(|slot| slot[backend]).sum();
-            f64::from(own) <= ISOLATED_SHARE * f64::from(all) / self.backends as f64
+            let fair = f64::from(all) / self.backends as f64;
+            fair >= ISOLATED_FAIR_MIN && f64::from(own) <= ISOLATED_SHARE * fair
         };
         let index = self.sent.get(first..)?.windows(ISOLATED_SLOTS).position(quiet)?;
         Some(SLOT * index as u32)

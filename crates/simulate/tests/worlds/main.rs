@@ -4,5 +4,12 @@
 //! at their full size, for optimized builds: `cargo test --release -p seaworthy-simulate -- --ignored --nocapture`.
 
 mod common;
+mod golden;
+mod gray;
+mod hedging;
+mod metastable;
+mod provider;
 mod queueing;
+mod rates;
+mod recovery;
 mod storm;
