@@ -114,6 +114,7 @@ impl World {
                 let class = request.tries[usize::from(attempt)].class;
                 Some(if class == Some(Class::Answered) { Ending::Good } else { Ending::Failed })
             }
+            Step::Fail(_) if request.count == 0 => Some(Ending::Rejected),
             Step::Fail(_) => Some(Ending::Failed),
         }
     }
