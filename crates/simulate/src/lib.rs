@@ -7,6 +7,7 @@
 //! - [`engine`]: virtual time, and what happens next in it;
 //! - [`backend`]: a queue, a few workers, and what can be wrong with them;
 //! - [`client`]: who sends requests, and by which rules;
+//! - [`config`]: what a world is made of, before anything happens in it;
 //! - [`world`]: gateways, clients and backends together;
 //! - [`report`]: goodput, amplification, percentiles, time to recover, time to isolate;
 //! - [`fluid`]: how long a retry storm lasts, without simulating it;
@@ -18,6 +19,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod config;
 mod control;
 pub mod distribution;
 mod edge;
@@ -28,7 +30,8 @@ pub mod world;
 
 pub use backend::{Abandoned, BackendConfig, Condition, Expired};
 pub use client::{Cap, CapCounts, Client, ControlConfig, PolicyConfig, Refill};
+pub use config::{Change, WorldConfig};
 pub use distribution::Distribution;
 pub use engine::Engine;
 pub use report::{Ending, Report, Table};
-pub use world::{Change, World, WorldConfig};
+pub use world::World;

@@ -9,52 +9,23 @@
 //! **Randomness.** Arrivals, each backend and each gateway have a stream of their own, so that two policies with the same
 //! seed meet the same requests at the same times (common random numbers), and differences between them are the policies'.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_policy::call::{AttemptKind, Call, Cause, Class, Event, MAX_ATTEMPTS, Proof};
 use seaworthy_policy::{Rng, Time};
 
-use crate::backend::{Backend, BackendConfig, Begun, Condition, Job, Reaction};
+use crate::backend::{Backend, Begun, Job, Reaction};
 use crate::client::{Cap, CapCounts, Client};
+use crate::config::WorldConfig;
 use crate::control::Control;
 use crate::distribution::exponential;
 use crate::edge::Edge;
 use crate::engine::{Delay, Engine, GENERATIONS, Payload};
 use crate::report::{Ending, Outcome, Report};
 
-/// From `at` on, `backends` are in this condition.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// When.
-    pub at: Time,
-    /// Whose.
-    pub backends: Range<usize>,
-    /// Which.
-    pub condition: Condition,
-}
-
-/// A model, completely; with its seed, a run.
-#[derive(Debug, Clone)]
-pub struct WorldConfig {
-    /// Determines everything that is left to chance.
-    pub seed: u64,
-    /// Gateways, each with its own state; at least 1.
-    pub gateways: usize,
-    /// Backends; at least 1.
-    pub backends: Vec<BackendConfig>,
-    /// How long a message travels, one way.
-    pub network: Duration,
-    /// Who sends.
-    pub client: Client,
-    /// Requests per second, from each of these times on.
-    pub rates: Vec<(Time, f64)>,
-    /// What goes wrong, and when it is well again.
-    pub changes: Vec<Change>,
-    /// No request comes later; those under way end.
-    pub ends: Time,
-}
+/// How long a run waits for those who are under way at its end.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) mod kind {
     //! Sorts of events.
@@ -115,12 +86,17 @@ pub struct World {
 }
 
 impl World {
-    /// Runs a model from its beginning to its end.
+    /// Runs a model from its beginning to its end. Who still waits [`PATIENCE`] later counts as offered, and not as good.
+    ///
+    /// # Panics
+    /// When the configuration is not valid; see [`WorldConfig::validate`].
     pub fn run(config: WorldConfig) -> Report {
+        if let Err(error) = config.validate() {
+            panic!("this is no world: {error}");
+        }
         let mut world = Self::new(config);
         world.begin();
-        // Everybody who came has ended by then: nothing lasts longer than the longest total time-out.
-        let last = world.config.ends.after(Duration::from_mins(2));
+        let last = world.config.ends.after(PATIENCE);
         while world.is_going_on() {
             let Some(event) = world.engine.next(last) else { break };
             world.happen(event);
