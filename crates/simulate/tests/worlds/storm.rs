@@ -11,8 +11,8 @@ use seaworthy_policy::pool::{EjectionConfig, Guard, PoolConfig};
 use seaworthy_simulate::fluid::Storm;
 use seaworthy_simulate::report::seconds;
 use seaworthy_simulate::{
-    BackendConfig, Cap, CapCounts, Change, Client, Condition, ControlConfig, Expired, PolicyConfig, Refill,
-    Report, Table, World, WorldConfig,
+    Abandoned, BackendConfig, Cap, CapCounts, Change, Client, Condition, ControlConfig, Expired,
+    PolicyConfig, Refill, Report, Table, World, WorldConfig,
 };
 
 use crate::common::{at, ms, world};
@@ -242,4 +242,35 @@ fn the_whole_table() {
         }
     }
     println!("{table}\n{events} events");
+}
+
+/// The published storm has one gateway, and backends that hear nothing of who gave up. What if either is otherwise?
+#[test]
+#[ignore = "a table; for optimized builds"]
+fn gateways_and_cancellation() {
+    let mut table = Table::new(&["gateways", "abandoned work", "client", "recovery of each seed"]);
+    for gateways in [1, 10] {
+        for abandoned in [Abandoned::Served, Abandoned::Skipped] {
+            for (name, client) in [
+                ("no retry", control(1, Refill::Unlimited, None)),
+                ("3 retries", control(4, Refill::Unlimited, None)),
+                ("ours", ours(None)),
+                ("ours, cap 4", ours(Some(Cap { per_backend: 4, counts: CapCounts::Waiting }))),
+            ] {
+                let recoveries = (1..=5).map(|seed| {
+                    let mut config = WorldConfig { seed, gateways, ..storm(client.clone(), 20, 0.80, 100) };
+                    config.backends.iter_mut().for_each(|backend| backend.abandoned = abandoned);
+                    seconds(recovery(&World::run(config)))
+                });
+                let recoveries: Vec<String> = recoveries.collect();
+                table.row(&[
+                    gateways.to_string(),
+                    format!("{abandoned:?}"),
+                    name.to_owned(),
+                    recoveries.join(", "),
+                ]);
+            }
+        }
+    }
+    println!("{table}");
 }
