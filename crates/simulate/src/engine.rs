@@ -60,12 +60,19 @@ impl Payload {
     }
 }
 
-/// When, in which order, and what; compared in this order of its fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// When, in which order, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     at: u64,
     sequence: u64,
     payload: u64,
+}
+
+impl Entry {
+    /// No two entries have the same sequence number, so one of two is always before the other.
+    fn is_before(&self, other: &Entry) -> bool {
+        self.at < other.at || (self.at == other.at && self.sequence < other.sequence)
+    }
 }
 
 /// Names a constant delay of an [`Engine`].
@@ -137,17 +144,20 @@ impl Engine {
 
     /// Goes on to the next event, unless none is due by `until`.
     pub fn next(&mut self, until: Time) -> Option<Payload> {
-        let queued =
-            (0..self.queues.len()).filter_map(|index| Some((*self.queues[index].entries.front()?, index)));
-        let queued = queued.min();
-        let heaped = self.heap.first().copied();
-        let from_queue = queued.filter(|(entry, _)| heaped.is_none_or(|heaped| *entry < heaped));
-        let entry = from_queue.map_or(heaped, |(entry, _)| Some(entry))?;
+        let mut entry = self.heap.first().copied();
+        let mut from_queue = None;
+        for (index, queue) in self.queues.iter().enumerate() {
+            let Some(front) = queue.entries.front() else { continue };
+            if entry.is_none_or(|first| front.is_before(&first)) {
+                (entry, from_queue) = (Some(*front), Some(index));
+            }
+        }
+        let entry = entry?;
         if entry.at > until.as_nanos() {
             return None;
         }
         match from_queue {
-            Some((_, index)) => drop(self.queues[index].entries.pop_front()),
+            Some(index) => drop(self.queues[index].entries.pop_front()),
             None => self.remove_first(),
         }
         debug_assert!(entry.at >= self.now.as_nanos(), "time never runs backwards");
@@ -166,7 +176,7 @@ impl Engine {
         let entry = self.heap[index];
         while index > 0 {
             let parent = (index - 1) / 2;
-            if self.heap[parent] <= entry {
+            if self.heap[parent].is_before(&entry) {
                 break;
             }
             self.heap[index] = self.heap[parent];
@@ -180,22 +190,21 @@ impl Engine {
         if self.heap.is_empty() {
             return;
         }
-        let mut index = 0;
+        // What was last belongs near the bottom again: let the hole sink all the way, comparing only children, then rise.
+        let mut hole = 0;
         loop {
-            let mut child = 2 * index + 1;
+            let mut child = 2 * hole + 1;
             if child >= self.heap.len() {
                 break;
             }
-            if child + 1 < self.heap.len() && self.heap[child + 1] < self.heap[child] {
+            if child + 1 < self.heap.len() && self.heap[child + 1].is_before(&self.heap[child]) {
                 child += 1;
             }
-            if entry <= self.heap[child] {
-                break;
-            }
-            self.heap[index] = self.heap[child];
-            index = child;
+            self.heap[hole] = self.heap[child];
+            hole = child;
         }
-        self.heap[index] = entry;
+        self.heap[hole] = entry;
+        self.sift_up(hole);
     }
 }
 
