@@ -15,6 +15,7 @@ mod inner;
 mod observe;
 mod plain;
 mod policy;
+mod rate_limit;
 mod replay;
 mod retry;
 mod stack;
@@ -39,6 +40,7 @@ pub use inner::{Inner, InnerFuture, InnerLayer};
 pub use observe::{Decision, Event, NoRetry, Observer};
 pub use plain::FnService;
 pub use policy::{Policy, PolicyBuilder};
+pub use rate_limit::{OneQuota, RateLimitLayer};
 pub use replay::{Idempotent, NotIdempotent, Replay};
 pub use retry::{ATTEMPTS_MAX, Retry, RetryConfig, RetryFuture, RetryLayer};
 pub use stack::{Finding, InvalidStack};
@@ -51,4 +53,6 @@ pub use to_tracing::ToTracing;
 pub use seaworthy_policy as machines;
 pub use seaworthy_policy::call::Safety;
 pub use seaworthy_policy::stack::Severity;
-pub use seaworthy_policy::{BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter};
+pub use seaworthy_policy::{
+    BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter, RateLimitConfig,
+};

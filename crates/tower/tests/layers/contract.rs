@@ -22,6 +22,11 @@ macro_rules! for_every_layer {
         $check("breaker", BreakerLayer::new(BreakerConfig::default()).unwrap()).await;
         $check("limit", ConcurrencyLimitLayer::new(ConcurrencyConfig::default()).unwrap()).await;
         $check("limit with a queue", ConcurrencyLimitLayer::new(queueing()).unwrap()).await;
+        $check(
+            "rate limit",
+            RateLimitLayer::new(RateLimitConfig { limit_for_period: 999, ..Default::default() }).unwrap(),
+        )
+        .await;
         $check("fallback", FallbackLayer::new(|_: Result<&u32, &Error<Broken>>| None)).await;
         $check("all of them", everything()).await;
     };

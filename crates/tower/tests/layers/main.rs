@@ -9,6 +9,7 @@ mod events;
 mod fallback;
 mod hedge;
 mod policy;
+mod rate_limit;
 mod retry;
 mod stub;
 mod timeout;
