@@ -93,7 +93,8 @@ impl World {
             return self.end_request(slot, Ending::Failed);
         }
         let Control { config, rng, .. } = control;
-        let wait = config.backoff.map(|backoff| backoff.delay(rng, u32::from(count) - 1));
+        // Controls wait by jitters that do not look at the wait before.
+        let wait = config.backoff.map(|backoff| backoff.delay(rng, u32::from(count) - 1, Duration::ZERO));
         let at = wait.map_or(Time::ZERO, |wait| self.engine.now().after(wait));
         let event = self.payload(kind::RETRY, slot, count);
         self.engine.schedule(at, event);

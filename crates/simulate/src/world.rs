@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_policy::call::{AttemptKind, Call, Cause, Class, Event, MAX_ATTEMPTS, Proof};
+use seaworthy_policy::call::{AttemptKind, Call, Cause, Class, Event, MAX_ATTEMPTS, Proof, Pushback};
 use seaworthy_policy::{Rng, Time};
 
 use crate::backend::{Backend, Begun, Job, Reaction};
@@ -348,7 +348,10 @@ impl World {
         if self.edges.is_empty() {
             return self.control_answered(slot, event.small, class);
         }
-        self.tell(slot, Event::Head { attempt: event.small, class, retry_after: None });
+        self.tell(
+            slot,
+            Event::Head { attempt: event.small, class, retry_after: None, pushback: Pushback::None },
+        );
     }
 
     fn refused(&mut self, event: Payload) {
