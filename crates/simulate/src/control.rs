@@ -1,5 +1,7 @@
 //! The control: retries of the usual kind, to see what they do.
 
+use std::time::Duration;
+
 use seaworthy_policy::call::{AttemptKind, Class};
 use seaworthy_policy::{Rng, Time};
 
