@@ -258,6 +258,8 @@ impl Edge {
             PoolEvent::Available => return self.available.notify_waiters(),
             // Whoever probes tells these, and knows more about them.
             PoolEvent::Up(_) | PoolEvent::Down(..) => return,
+            // The view shows these; the vocabulary of events has no words for them yet.
+            PoolEvent::Probation(..) | PoolEvent::Standby(_) => return,
             PoolEvent::Suspect(_, reason) => {
                 if let (Some(sink), Some(id)) = (self.suspicions.get(), endpoint) {
                     sink.suspect(id, reason);
@@ -305,10 +307,11 @@ fn subject(core: &Core, event: &PoolEvent) -> Option<EndpointId> {
         | PoolEvent::Down(endpoint, _)
         | PoolEvent::Readmitting(endpoint)
         | PoolEvent::Readmitted(endpoint)
+        | PoolEvent::Probation(endpoint, _)
         | PoolEvent::Suspect(endpoint, _)
         | PoolEvent::Ejected { endpoint, .. }
         | PoolEvent::Breaker { endpoint, .. } => *endpoint,
-        PoolEvent::Panic(_) | PoolEvent::Available => return None,
+        PoolEvent::Panic(_) | PoolEvent::Standby(_) | PoolEvent::Available => return None,
     };
     core.endpoints.iter().find(|known| known.key == key).map(|known| known.id.clone())
 }

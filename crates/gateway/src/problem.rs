@@ -154,6 +154,9 @@ fn words(kind: FailureKind, trail: &[Trace]) -> (&'static str, &'static str, &'s
         FailureKind::NoEndpoint => {
             ("no-endpoint", "No endpoint of the service is available", "destination_unavailable")
         }
+        FailureKind::Full => {
+            ("endpoints-full", "The service has as many requests as it may", "connection_limit_reached")
+        }
         FailureKind::BreakerOpen => {
             ("breaker-open", "The service fails too often and is given a rest", "destination_unavailable")
         }
@@ -207,6 +210,7 @@ fn detail(kind: FailureKind, told: &Told<'_>) -> String {
         FailureKind::TotalTimeout => format!("total_timeout {:?}", told.limit),
         FailureKind::DeadlineInsufficient => "min_remaining exceeds what is left".to_owned(),
         FailureKind::NoEndpoint => "no endpoint is ready".to_owned(),
+        FailureKind::Full => "max_in_flight at every endpoint".to_owned(),
         FailureKind::BreakerOpen => "circuit_breaker open".to_owned(),
         FailureKind::Connect if refused(told.trail) => "connection refused".to_owned(),
         FailureKind::Connect => "no connection".to_owned(),

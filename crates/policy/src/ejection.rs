@@ -4,7 +4,7 @@
 //! and a proxy that re-admits it on the next good probe flaps: HAProxy and Envoy, tuned, still let 2,028 and 3,141 of
 //! 40,000 requests pay for one slow replica that way.
 //!
-//! **Model.** `In` → (failures in a row, or a stall) → `Out` for `base × n` → `Readmitting`: one real request at a time,
+//! **Model.** `In` → (failures in a row, a stall, or worse than its peers for several sweeps) → `Out` for `base × n` → `Readmitting`: one real request at a time,
 //! each of them hedged, `readmission_successes` good ones in a row → `In`. A bad one, or [`INCONCLUSIVE_TRIALS_MAX`] in a
 //! row that told nothing → `Out` again, for longer. A probe has no say in this: what live traffic ejected, only live
 //! traffic takes back. `n` falls back to zero once the endpoint has been in for as long as its last ejection lasted.
@@ -22,6 +22,7 @@
 
 use std::time::Duration;
 
+use crate::error::{ConfigError, require, require_positive, require_share};
 use crate::time::Time;
 
 /// Trials in a row that may end without an answer of the endpoint, or with "slow down", before it is out again.
@@ -44,6 +45,17 @@ pub struct EjectionConfig {
     pub stall_outstanding: u32,
     /// Good re-admission requests in a row that take an endpoint back; at least 1.
     pub readmission_successes: u32,
+    /// Endpoints are compared with their peers this often; longer than 0. With three sweeps to persist, 500 ms find an endpoint
+    /// that has become ten times as slow within 2 s; a second would take more than three.
+    pub sweep_interval: Duration,
+    /// What an endpoint looks like must persist for so many sweeps; at least 1.
+    pub persistence: u32,
+    /// This many times the peers' median is slow; above 1.
+    pub slow_factor: f64,
+    /// A share of failures that exceeds the peers' median share by this much is failing; from 0 to 1.
+    pub failure_excess: f64,
+    /// A share of fewer calls than this is no share; at least 1.
+    pub failure_calls_min: u32,
 }
 
 impl Default for EjectionConfig {
@@ -56,7 +68,31 @@ impl Default for EjectionConfig {
             stall_factor: 8,
             stall_outstanding: 3,
             readmission_successes: 3,
+            sweep_interval: Duration::from_millis(500),
+            persistence: 3,
+            slow_factor: 3.0,
+            failure_excess: 0.1,
+            failure_calls_min: 20,
         }
+    }
+}
+
+impl EjectionConfig {
+    /// Whether the machine can work with it; the error names the field.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require(self.consecutive_failures >= 1, "consecutive_failures", "be at least 1")?;
+        require_positive(self.base_ejection_time, "base_ejection_time")?;
+        let ordered = self.max_ejection_time >= self.base_ejection_time;
+        require(ordered, "max_ejection_time", "not be shorter than `base_ejection_time`")?;
+        require_positive(self.min_stall, "min_stall")?;
+        require(self.stall_factor >= 1, "stall_factor", "be at least 1")?;
+        require(self.stall_outstanding >= 1, "stall_outstanding", "be at least 1")?;
+        require(self.readmission_successes >= 1, "readmission_successes", "be at least 1")?;
+        require_positive(self.sweep_interval, "sweep_interval")?;
+        require(self.persistence >= 1, "persistence", "be at least 1")?;
+        require(self.slow_factor > 1.0, "slow_factor", "be above 1")?;
+        require_share(self.failure_excess, "failure_excess")?;
+        require(self.failure_calls_min >= 1, "failure_calls_min", "be at least 1")
     }
 }
 
@@ -67,6 +103,10 @@ pub enum EjectReason {
     Consecutive,
     /// Several attempts outstanding and no byte for too long.
     Stall,
+    /// Much slower than its peers, for several sweeps.
+    Slow,
+    /// It fails much more often than its peers, for several sweeps.
+    Failing,
     /// A re-admission request failed or was too slow.
     Relapse,
 }
@@ -77,6 +117,8 @@ impl EjectReason {
         match self {
             Self::Consecutive => "failures in a row",
             Self::Stall => "attempts outstanding and no byte (stall rule)",
+            Self::Slow => "much slower than its peers",
+            Self::Failing => "fails much more often than its peers",
             Self::Relapse => "a re-admission request failed",
         }
     }
@@ -117,7 +159,8 @@ pub struct Ejection {
     last_duration: Duration,
     in_since: Time,
     readmitting_since: Time,
-    was_stalled: bool,
+    /// Why it was last ejected, relapses aside.
+    cause: Option<EjectReason>,
 }
 
 /// What a result means for the endpoint.
@@ -144,7 +187,7 @@ impl Ejection {
             last_duration: Duration::ZERO,
             in_since: now,
             readmitting_since: now,
-            was_stalled: false,
+            cause: None,
         }
     }
 
@@ -264,8 +307,10 @@ impl Ejection {
         let duration = config.base_ejection_time.saturating_mul(self.times).min(config.max_ejection_time);
         self.last_duration = duration;
         // A relapse after a stall is still that stall: the endpoint has not shown a byte in time since.
-        let stalled = reason == EjectReason::Stall || (reason == EjectReason::Relapse && self.was_stalled);
-        self.was_stalled = stalled;
+        if reason != EjectReason::Relapse {
+            self.cause = Some(reason);
+        }
+        let stalled = self.cause == Some(EjectReason::Stall);
         self.enter(EjectionState::Out { until: now.after(duration), stalled });
         duration
     }
@@ -284,6 +329,11 @@ impl Ejection {
         self.readmitting_since = now;
         self.enter(EjectionState::Readmitting { successes: 0, trying: false });
         true
+    }
+
+    /// Why it was last ejected, relapses aside.
+    pub fn cause(&self) -> Option<EjectReason> {
+        self.cause
     }
 
     /// When the present (or last) re-admission began.
@@ -337,6 +387,31 @@ mod tests {
         let mut ejection = Ejection::new(at(0));
         ejection.eject(at(0), reason, config);
         ejection
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_each_error_names_its_field() {
+        let good = EjectionConfig::default();
+        assert_eq!(good.validate(), Ok(()));
+        for (bad, field) in [
+            (EjectionConfig { consecutive_failures: 0, ..good.clone() }, "consecutive_failures"),
+            (EjectionConfig { base_ejection_time: Duration::ZERO, ..good.clone() }, "base_ejection_time"),
+            (
+                EjectionConfig { max_ejection_time: Duration::from_secs(1), ..good.clone() },
+                "max_ejection_time",
+            ),
+            (EjectionConfig { min_stall: Duration::ZERO, ..good.clone() }, "min_stall"),
+            (EjectionConfig { stall_factor: 0, ..good.clone() }, "stall_factor"),
+            (EjectionConfig { stall_outstanding: 0, ..good.clone() }, "stall_outstanding"),
+            (EjectionConfig { readmission_successes: 0, ..good.clone() }, "readmission_successes"),
+            (EjectionConfig { sweep_interval: Duration::ZERO, ..good.clone() }, "sweep_interval"),
+            (EjectionConfig { persistence: 0, ..good.clone() }, "persistence"),
+            (EjectionConfig { slow_factor: f64::NAN, ..good.clone() }, "slow_factor"),
+            (EjectionConfig { failure_excess: 1.5, ..good.clone() }, "failure_excess"),
+            (EjectionConfig { failure_calls_min: 0, ..good.clone() }, "failure_calls_min"),
+        ] {
+            assert_eq!(bad.validate().expect_err(field).field, field);
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl FailureKind {
     /// 502: they failed; 503: we did not send it; 504: a timer of ours fired; 400: the client's body failed.
     pub fn status(self) -> u16 {
         match self {
-            Self::NoEndpoint | Self::BreakerOpen => 503,
+            Self::NoEndpoint | Self::Full | Self::BreakerOpen => 503,
             Self::Connect | Self::Reset | Self::Protocol => 502,
             Self::ConnectTimeout | Self::AttemptTimeout | Self::TotalTimeout | Self::DeadlineInsufficient => {
                 504

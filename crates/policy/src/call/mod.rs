@@ -54,6 +54,7 @@ pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 pub struct Call {
     config: Arc<CallConfig>,
     lane: usize,
+    affinity: Option<u64>,
     safety: Safety,
     replayable: bool,
     deadline: Time,
@@ -129,6 +130,7 @@ impl Call {
         Self {
             config,
             lane,
+            affinity: None,
             safety,
             replayable,
             deadline,
@@ -142,6 +144,12 @@ impl Call {
             hedge_is_urgent: false,
             maybe_executed: false,
         }
+    }
+
+    /// The same call, sent to where others with this key go: the hash of a session's header or cookie.
+    #[must_use]
+    pub fn with_affinity(self, key: u64) -> Self {
+        Self { affinity: Some(key), ..self }
     }
 
     /// Tells the call what happened and appends what to do to `steps`. Call under the edge's lock; act after unlocking.

@@ -47,7 +47,8 @@ impl Call {
         } else {
             self.has_attempt_left()
         };
-        if !room {
+        // Where all are full, one more would be refused, and the budget is not spent on our own refusals.
+        if !room || context.pool.is_full(context.now) {
             return false;
         }
         let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());
@@ -88,7 +89,8 @@ impl Call {
     pub(super) fn begin(&mut self, context: &mut Context<'_>, kind: AttemptKind, budgeted: bool) {
         let tried = self.tried();
         let hedgeable = self.is_hedgeable(context);
-        let pick = Pick { lane: self.lane, kind, tried: tried.as_slice(), hedgeable };
+        let (lane, affinity) = (self.lane, self.affinity);
+        let pick = Pick { lane, kind, tried: tried.as_slice(), hedgeable, affinity };
         match context.pool.pick(context.now, context.rng, &pick) {
             Ok(mut permit) => {
                 permit.budgeted = budgeted;
@@ -111,6 +113,7 @@ impl Call {
             NoPermit::BreakerOpen { retry_after } => {
                 self.fail(context, FailureKind::BreakerOpen, Some(retry_after));
             }
+            NoPermit::Full { retry_after } => self.fail(context, FailureKind::Full, Some(retry_after)),
             NoPermit::NoEndpoint if self.may_park() && context.pool.parking.try_park(context.now) => {
                 self.phase = Phase::Parked { until: self.parked_until(context), turn: None };
             }

@@ -205,6 +205,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// Ours (503): no endpoint is ready, or all are ejected.
     NoEndpoint,
+    /// Ours (503): every endpoint that could serve has as much in flight as it may.
+    Full,
     /// Ours (503): the circuit breaker is open.
     BreakerOpen,
     /// Theirs (502): the connection was refused or could not be made.

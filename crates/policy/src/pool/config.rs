@@ -5,12 +5,20 @@ use std::time::Duration;
 use crate::breaker::BreakerConfig;
 use crate::budget::BudgetConfig;
 use crate::ejection::EjectionConfig;
+use crate::error::{ConfigError, require};
+use crate::pool::BalanceConfig;
 
 /// The policy of one edge's shared state; from the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolConfig {
     /// What takes a failing endpoint out of the traffic.
     pub guard: Guard,
+    /// How requests are spread.
+    pub balance: BalanceConfig,
+    /// Attempts in flight per endpoint, streaming bodies included; whoever has so many is passed over, and when all have, calls
+    /// are refused. At least 1; `None` = no cap. There is no adaptive default: `cap × service time < timeout` needs the service
+    /// time of a *full* endpoint, which nobody knows before it is full, and long polls and streams are in flight without being work.
+    pub max_in_flight: Option<u32>,
     /// The shared budget of retries and hedges.
     pub budget: BudgetConfig,
     /// Obey the prober's verdicts; off = the control run.
@@ -25,11 +33,28 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             guard: Guard::Ejection(EjectionConfig::default()),
+            balance: BalanceConfig::default(),
+            max_in_flight: None,
             budget: BudgetConfig::default(),
             readiness: true,
             parking: ParkingConfig::default(),
             lanes: 1,
         }
+    }
+}
+
+impl PoolConfig {
+    /// Whether the pool can work with it; the error names the field, that of a part by its own name.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match &self.guard {
+            Guard::Ejection(config) => config.validate()?,
+            Guard::Breaker(config) => config.validate()?,
+            Guard::Off => {}
+        }
+        self.balance.validate()?;
+        self.budget.validate()?;
+        require(self.max_in_flight != Some(0), "max_in_flight", "be at least 1")?;
+        require(self.lanes >= 1, "lanes", "be at least 1")
     }
 }
 

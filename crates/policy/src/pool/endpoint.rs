@@ -6,8 +6,13 @@ use crate::breaker::{self, Breaker};
 use crate::call::Class;
 use crate::ejection::{EjectReason, Ejection, EjectionConfig, EjectionState, Verdict};
 use crate::latency::Ewma;
+use crate::pool::balance::{Candidate, Member, WEIGHT_MAX, WEIGHT_UNIT, slow_start};
+use crate::pool::pace::Pace;
+use crate::pool::probation::Probation;
+use crate::pool::score::FailureShare;
 use crate::pool::silence::{Silence, StallRule};
-use crate::pool::{Guard, PoolConfig, entry_words};
+use crate::pool::view::{BreakerChange, EndpointView, Entry, breaker_reason, breaker_state, entry_words};
+use crate::pool::{Guard, PoolConfig};
 use crate::rng::Rng;
 use crate::time::Time;
 
@@ -21,21 +26,6 @@ const SUSPICION_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub u32);
 
-/// How the endpoint stands, for `status` and metrics.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EndpointView {
-    /// Which endpoint.
-    pub endpoint: EndpointKey,
-    /// Probes say it is ready.
-    pub ready: bool,
-    /// `available`, `unready`, `ejected`, `readmitting`, `open`, `half_open`, `ramp`.
-    pub state: &'static str,
-    /// Why, in words; empty when available.
-    pub reason: &'static str,
-    /// Attempts in flight, streaming bodies included.
-    pub in_flight: u32,
-}
-
 /// The right to make one attempt at one endpoint, and what its outcome will be counted under.
 #[derive(Debug)]
 pub struct Permit {
@@ -47,26 +37,10 @@ pub struct Permit {
     pub(crate) budgeted: bool,
     generation: u32,
     breaker: Option<breaker::Permit>,
+    /// What its lane usually took when it was sent.
+    usual: Option<Duration>,
     /// No byte of the response so far.
     waiting: bool,
-}
-
-/// A breaker's change of state, in words.
-pub(super) struct BreakerChange {
-    pub(super) from: &'static str,
-    pub(super) to: &'static str,
-    pub(super) reason: &'static str,
-}
-
-/// Whether an attempt would be let in, and if not, why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
-    Open,
-    Unready(&'static str),
-    Refused,
-    Ejected(&'static str),
-    Readmitting,
-    Breaker(&'static str, &'static str),
 }
 
 #[derive(Debug)]
@@ -79,7 +53,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) key: EndpointKey,
-    pub(super) zone: u16,
+    pub(super) member: Member,
     pub(super) ready: bool,
     pub(super) in_flight: u32,
     /// Attempts in flight without a byte of response.
@@ -93,11 +67,18 @@ pub(super) struct Endpoint {
     unready_reason: &'static str,
     ejected_reason: &'static str,
     latency: Vec<Ewma>,
+    failure_share: FailureShare,
+    pub(super) pace: Pace,
+    pub(super) probation: Probation,
+    /// The turns that round robin owes it.
+    pub(super) credit: i64,
+    /// Since when it has been in the traffic, for the slow start.
+    serving_since: Time,
     state: State,
 }
 
 impl Endpoint {
-    pub(super) fn new(now: Time, key: EndpointKey, zone: u16, config: &PoolConfig) -> Self {
+    pub(super) fn new(now: Time, key: EndpointKey, member: Member, config: &PoolConfig) -> Self {
         let state = match &config.guard {
             Guard::Ejection(_) => State::Ejection(Ejection::new(now)),
             Guard::Breaker(config) => State::Breaker(Box::new(Breaker::new(*config, now))),
@@ -105,7 +86,7 @@ impl Endpoint {
         };
         Self {
             key,
-            zone,
+            member: Member { weight: member.weight.clamp(1, WEIGHT_MAX), ..member },
             ready: false,
             in_flight: 0,
             waiting: 0,
@@ -117,6 +98,11 @@ impl Endpoint {
             unready_reason: "no probe has passed yet",
             ejected_reason: "",
             latency: vec![Ewma::default(); config.lanes.max(1)],
+            failure_share: FailureShare::none(now),
+            pace: Pace::new(now),
+            probation: Probation::default(),
+            credit: 0,
+            serving_since: now,
             state,
         }
     }
@@ -124,6 +110,7 @@ impl Endpoint {
     pub(super) fn set_ready(&mut self, now: Time, ready: bool, reason: &'static str) {
         if ready && !self.ready {
             self.ready_since = now;
+            self.serving_since = now;
             self.recovered = self.is_out();
             self.forget_evidence(now);
         }
@@ -166,12 +153,19 @@ impl Endpoint {
     fn forget_evidence(&mut self, now: Time) {
         self.silence = Silence::since(now);
         self.latency.fill(Ewma::default());
+        self.failure_share = FailureShare::none(now);
+        self.forget_comparison(now);
+    }
+
+    fn forget_comparison(&mut self, now: Time) {
+        self.pace.forget(now);
+        self.probation = Probation::default();
     }
 
     /// Whether ordinary attempts are let in. An open breaker counts as open: it answers for itself in `admit`.
     pub(super) fn is_open(&self, now: Time, panic: bool) -> bool {
         match self.entry(now) {
-            Entry::Open | Entry::Breaker(..) => true,
+            Entry::Open | Entry::Probation | Entry::Breaker(..) => true,
             Entry::Ejected(_) => panic && !self.is_stalled_out(),
             Entry::Readmitting => panic,
             Entry::Unready(_) | Entry::Refused => false,
@@ -190,6 +184,11 @@ impl Endpoint {
         matches!(&self.state, State::Ejection(ejection) if ejection.state() != EjectionState::In)
     }
 
+    /// Whether it takes part in comparisons with its peers.
+    pub(super) fn is_compared(&self) -> bool {
+        self.ready && !self.is_out()
+    }
+
     pub(super) fn is_stalled_out(&self) -> bool {
         let State::Ejection(ejection) = &self.state else { return false };
         matches!(ejection.state(), EjectionState::Out { stalled: true, .. })
@@ -199,9 +198,42 @@ impl Endpoint {
         self.latency.get(lane)?.value(now).map(|value| value.as_secs_f64())
     }
 
-    /// The lower the better.
-    pub(super) fn score(&self, lane: usize, now: Time, unknown: f64) -> f64 {
-        self.latency(lane, now).unwrap_or(unknown) * f64::from(self.in_flight + 1)
+    /// What an attempt is expected to take, in seconds, a failed one counted as `failure_cost`. `unknown`: a newcomer's latency.
+    pub(super) fn expected(
+        &self,
+        lane: usize,
+        now: Time,
+        failure_cost: Duration,
+        unknown: impl FnOnce() -> f64,
+    ) -> f64 {
+        let latency = self.latency(lane, now).unwrap_or_else(unknown);
+        self.failure_share.expected(now, latency, failure_cost)
+    }
+
+    /// As the strategies see it, at this place in the pool.
+    pub(super) fn candidate(&self, index: usize, now: Time, slow_start: Duration) -> Candidate {
+        let full_weight = u64::from(self.member.weight) * WEIGHT_UNIT;
+        let warm = slow_start::share(now.saturating_since(self.serving_since), slow_start);
+        let trusted = self.probation.share();
+        Candidate {
+            index,
+            zone: self.member.zone,
+            identity: self.member.identity.unwrap_or(u64::from(self.key.0)),
+            full_weight,
+            weight: (full_weight * warm / slow_start::WHOLE * trusted / slow_start::WHOLE).max(1),
+            in_flight: self.in_flight,
+            credit: self.credit,
+        }
+    }
+
+    /// Whether one more attempt may be in flight.
+    pub(super) fn has_room(&self, max_in_flight: Option<u32>) -> bool {
+        max_in_flight.is_none_or(|most| self.in_flight < most)
+    }
+
+    /// It was last ejected because it was slow.
+    pub(super) fn was_slow(&self) -> bool {
+        matches!(&self.state, State::Ejection(ejection) if ejection.cause() == Some(EjectReason::Slow))
     }
 
     /// Takes the re-admission place, if there is one and probes agree. `hedgeable`: the request can be hedged.
@@ -268,14 +300,8 @@ impl Endpoint {
         }
     }
 
-    /// A permit, or when to try again (breaker). `readmission`: for the re-admission place that was just taken.
-    pub(super) fn admit(
-        &mut self,
-        now: Time,
-        rng: &mut Rng,
-        lane: usize,
-        readmission: bool,
-    ) -> Result<Permit, Duration> {
+    /// A permit, or when to try again (breaker).
+    pub(super) fn admit(&mut self, now: Time, rng: &mut Rng, sending: Sending) -> Result<Permit, Duration> {
         let (generation, breaker) = match &mut self.state {
             State::Ejection(ejection) => (ejection.generation(), None),
             State::Breaker(breaker) => {
@@ -286,11 +312,13 @@ impl Endpoint {
         };
         self.in_flight += 1;
         self.waiting += 1;
+        self.pace.on_sent(now, sending.usual);
         Ok(Permit {
             endpoint: self.key,
-            lane,
+            lane: sending.lane,
             started: now,
-            readmission,
+            usual: sending.usual,
+            readmission: sending.readmission,
             budgeted: false,
             generation,
             breaker,
@@ -308,9 +336,13 @@ impl Endpoint {
     ) -> Verdict {
         let elapsed = now.saturating_since(permit.started);
         self.on_byte(now);
-        self.no_longer_waiting(permit);
+        let is_good = !answer.class.is_failure() && answer.class != Class::Throttled;
+        self.no_longer_waiting(now, permit, is_good);
         let failed = answer.class.is_failure() || answer.too_slow;
-        if !answer.class.is_failure() && answer.class != Class::Throttled {
+        if answer.class != Class::Throttled {
+            self.count(now, permit, answer.class.is_failure());
+        }
+        if is_good {
             self.sample(permit.lane, now, elapsed);
         }
         let outcome = match answer.class {
@@ -324,7 +356,14 @@ impl Endpoint {
             _ if failed => ejection.on_failure(permit.generation, config),
             // 429 is neither good nor bad; but a trial has to end somehow.
             Class::Throttled => ejection.on_inconclusive(permit.generation),
-            _ => ejection.on_success(now, permit.generation, config),
+            _ => {
+                let verdict = ejection.on_success(now, permit.generation, config);
+                if verdict == Verdict::Readmitted {
+                    self.serving_since = now;
+                    self.forget_comparison(now);
+                }
+                verdict
+            }
         }
     }
 
@@ -336,7 +375,8 @@ impl Endpoint {
         config: &PoolConfig,
     ) -> Verdict {
         let elapsed = now.saturating_since(permit.started);
-        self.no_longer_waiting(permit);
+        self.no_longer_waiting(now, permit, false);
+        self.count(now, permit, true);
         self.censored_sample(permit.lane, now, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Failure { elapsed });
         match self.judge(permit, config) {
@@ -357,7 +397,7 @@ impl Endpoint {
             return Verdict::Keep;
         }
         let elapsed = now.saturating_since(permit.started);
-        self.no_longer_waiting(permit);
+        self.no_longer_waiting(now, permit, false);
         if overtaken {
             self.silence.on_overtaken(permit.started);
         }
@@ -397,7 +437,9 @@ impl Endpoint {
         let State::Ejection(ejection) = &mut self.state else { return None };
         self.ejected_reason = reason.as_str();
         self.recovered = false;
-        Some(ejection.eject(now, reason, config))
+        let duration = ejection.eject(now, reason, config);
+        self.forget_comparison(now);
+        Some(duration)
     }
 
     pub(super) fn take_breaker_change(&mut self) -> Option<BreakerChange> {
@@ -412,8 +454,21 @@ impl Endpoint {
     }
 
     pub(super) fn view(&self, now: Time) -> EndpointView {
-        let (state, reason) = entry_words(self.entry(now));
-        EndpointView { endpoint: self.key, ready: self.ready, state, reason, in_flight: self.in_flight }
+        let (state, reason) = match self.entry(now) {
+            Entry::Open if self.probation.is_on() => entry_words(Entry::Probation),
+            entry => entry_words(entry),
+        };
+        let Member { zone, tier, weight, .. } = self.member;
+        EndpointView {
+            endpoint: self.key,
+            ready: self.ready,
+            state,
+            reason,
+            in_flight: self.in_flight,
+            zone,
+            tier,
+            weight,
+        }
     }
 
     fn entry(&self, now: Time) -> Entry {
@@ -450,10 +505,30 @@ impl Endpoint {
         (permit.readmission || !on_trial).then_some((ejection, config))
     }
 
-    fn no_longer_waiting(&mut self, permit: &mut Permit) {
-        if permit.waiting {
-            permit.waiting = false;
+    /// `answered` well; otherwise its wait proves something only where it was longer than usual.
+    fn no_longer_waiting(&mut self, now: Time, permit: &mut Permit, answered: bool) {
+        if std::mem::take(&mut permit.waiting) {
             self.waiting = self.waiting.saturating_sub(1);
+            let elapsed = now.saturating_since(permit.started);
+            let long = permit.usual.is_some_and(|usual| elapsed > usual);
+            let counts = self.is_current(permit) && (answered || long);
+            self.pace.on_ended(now, permit.usual, elapsed, counts);
+        }
+    }
+
+    /// An outcome for the score and for the comparison with peers.
+    fn count(&mut self, now: Time, permit: &Permit, failed: bool) {
+        if self.is_current(permit) {
+            self.failure_share.record(now, failed);
+            self.pace.on_outcome(now, failed);
+        }
+    }
+
+    /// The attempt was sent in the present generation.
+    fn is_current(&self, permit: &Permit) -> bool {
+        match &self.state {
+            State::Ejection(ejection) => ejection.generation() == permit.generation,
+            State::Breaker(_) | State::Off => true,
         }
     }
 
@@ -487,26 +562,12 @@ pub(super) struct Answer {
     pub(super) too_slow: bool,
 }
 
-fn breaker_state(state: breaker::State) -> &'static str {
-    match state {
-        breaker::State::Closed => "closed",
-        breaker::State::Open { .. } => "open",
-        breaker::State::HalfOpen => "half_open",
-        breaker::State::ForcedOpen => "forced_open",
-        breaker::State::Ramp { .. } => "ramp",
-    }
-}
-
-fn breaker_reason(reason: breaker::Reason) -> &'static str {
-    match reason {
-        breaker::Reason::ConsecutiveFailures { .. } => "failures in a row",
-        breaker::Reason::FailureRate { .. } => "failure rate",
-        breaker::Reason::SlowCallRate { .. } => "slow-call rate",
-        breaker::Reason::WaitOver => "the wait is over",
-        breaker::Reason::ProbesPassed => "a majority of probes passed",
-        breaker::Reason::ProbesFailed => "probes failed",
-        breaker::Reason::RampFinished => "full traffic passed",
-        breaker::Reason::Reset => "reset on request",
-        breaker::Reason::ModeChanged => "somebody took over, or gave back",
-    }
+/// What an attempt is sent as.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) lane: usize,
+    /// What its lane usually takes.
+    pub(super) usual: Option<Duration>,
+    /// For the re-admission place that was just taken.
+    pub(super) readmission: bool,
 }

@@ -23,17 +23,26 @@
 //! **Rejected.** A list of attempts per endpoint with a timer in the pool: it would have to reach into other requests' tasks
 //! to cancel them. Atomics in place of one mutex: no bench has asked for them.
 
+pub(crate) mod balance;
 mod choice;
 mod config;
 mod endpoint;
 mod lane;
 mod outcome;
+mod pace;
 mod parking;
+mod peers;
+mod probation;
+mod score;
 mod silence;
+mod sweep;
+mod view;
 
+pub use balance::{BalanceConfig, Member, Strategy, Tier, WEIGHT_MAX};
 pub(crate) use choice::Pick;
 pub use config::{Guard, ParkingConfig, PoolConfig};
-pub use endpoint::{EndpointKey, EndpointView, Permit};
+pub use endpoint::{EndpointKey, Permit};
+pub use view::EndpointView;
 
 pub use crate::ejection::{EjectReason, EjectionConfig};
 
@@ -41,7 +50,9 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::time::Time;
-use endpoint::{Endpoint, Entry};
+use balance::Candidate;
+use balance::tiers::Tiers;
+use endpoint::Endpoint;
 use lane::Lane;
 use parking::Parking;
 
@@ -65,6 +76,10 @@ pub enum PoolEvent {
     Readmitting(EndpointKey),
     /// Live traffic took it back.
     Readmitted(EndpointKey),
+    /// It is worse than its peers, but ejecting it would cost more than it brings: it keeps a tenth of its weight.
+    Probation(EndpointKey, EjectReason),
+    /// Standby endpoints serve (true), or the active ones alone again.
+    Standby(bool),
     /// The breaker changed state.
     Breaker {
         /// Which endpoint.
@@ -92,6 +107,11 @@ pub const MAX_EVENTS: usize = 1024;
 pub enum NoPermit {
     /// None is ready, or all are out.
     NoEndpoint,
+    /// Those that could serve have as much in flight as they may.
+    Full {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The only one's breaker is open.
     BreakerOpen {
         /// When to try again.
@@ -109,6 +129,11 @@ pub struct Pool {
     pub(crate) parking: Parking,
     next_key: u32,
     panic: bool,
+    tiers: Tiers,
+    /// When endpoints are compared next.
+    sweep_at: Time,
+    /// Memory for the candidates of one pick, kept from pick to pick.
+    candidates: Vec<Candidate>,
     events: Vec<PoolEvent>,
 }
 
@@ -118,6 +143,7 @@ impl Pool {
         let lanes = (0..config.lanes.max(1)).map(|_| Lane::new()).collect();
         let budget = Budget::new(config.budget);
         let parking = Parking::new(config.parking.clone());
+        let tiers = Tiers::new(&config.balance);
         Self {
             config,
             endpoints: Vec::new(),
@@ -126,18 +152,27 @@ impl Pool {
             parking,
             next_key: 0,
             panic: false,
+            tiers,
+            sweep_at: Time::ZERO,
+            candidates: Vec::new(),
             events: Vec::new(),
         }
     }
 
-    /// A new endpoint, not ready yet. `zone` groups endpoints that can fail together.
+    /// A new active endpoint of weight 1, not ready yet. `zone` groups endpoints that can fail together.
     pub fn on_added(&mut self, now: Time, zone: u16) -> EndpointKey {
+        self.on_added_as(now, Member { zone, ..Member::default() })
+    }
+
+    /// A new endpoint, not ready yet.
+    pub fn on_added_as(&mut self, now: Time, member: Member) -> EndpointKey {
         let key = EndpointKey(self.next_key);
         self.next_key += 1;
-        self.endpoints.push(Endpoint::new(now, key, zone, &self.config));
+        self.endpoints.push(Endpoint::new(now, key, member, &self.config));
         if !self.config.readiness {
             self.on_health(now, key, true, "readiness is switched off");
         }
+        self.after_change(now);
         key
     }
 
@@ -183,7 +218,8 @@ impl Pool {
 
     /// When [`Pool::on_timer`] is due.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.endpoints.iter().filter_map(Endpoint::next_deadline).min()
+        let endpoints = self.endpoints.iter().filter_map(Endpoint::next_deadline);
+        endpoints.chain(self.tiers.next_deadline()).min()
     }
 
     /// Forgets ejections, breaker states, spent budgets and the endpoints' latencies (between drills); health stays.
@@ -192,6 +228,7 @@ impl Pool {
         for endpoint in &mut self.endpoints {
             endpoint.reset(now);
         }
+        self.tiers.reset();
         self.collect_breaker_changes();
         self.after_change(now);
     }
@@ -226,6 +263,7 @@ impl Pool {
         assert!(self.events.len() <= MAX_EVENTS, "events are bounded");
         for endpoint in &self.endpoints {
             assert!(endpoint.waiting <= endpoint.in_flight, "who waits is in flight: {endpoint:?}");
+            assert!(endpoint.pace.waiting() <= endpoint.waiting, "who is measured waits: {endpoint:?}");
             assert!(endpoint.key.0 < self.next_key, "keys are never reused");
         }
         assert!(self.parking.waiting() <= self.config.parking.max_requests, "places to park are bounded");
@@ -257,17 +295,5 @@ impl Pool {
 
     fn endpoint_mut(&mut self, key: EndpointKey) -> Option<&mut Endpoint> {
         self.endpoints.iter_mut().find(|endpoint| endpoint.key == key)
-    }
-}
-
-/// Why the guard of an endpoint lets nobody in, for views.
-pub(crate) fn entry_words(entry: Entry) -> (&'static str, &'static str) {
-    match entry {
-        Entry::Open => ("available", ""),
-        Entry::Unready(reason) => ("unready", reason),
-        Entry::Refused => ("unready", "connection refused"),
-        Entry::Ejected(reason) => ("ejected", reason),
-        Entry::Readmitting => ("readmitting", "a few hedged requests try it"),
-        Entry::Breaker(state, reason) => (state, reason),
     }
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::call::Class;
 use crate::ejection::{EjectReason, Verdict};
+use crate::pool::balance::tiers::Availability;
 use crate::pool::endpoint::{Answer, Endpoint};
+use crate::pool::pace::EXCESS_MIN;
 use crate::pool::silence::StallRule;
-use crate::pool::{EndpointKey, Guard, Permit, Pool, PoolEvent};
+use crate::pool::{EndpointKey, Guard, Permit, Pool, PoolEvent, Tier};
 use crate::rng::Rng;
-use crate::time::Time;
+use crate::time::{Time, scaled};
 
 /// A refused connection keeps an endpoint out for this long, unless probes or traffic decide sooner.
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
@@ -45,9 +47,8 @@ impl Pool {
     /// A response head arrived for an attempt that waited.
     pub(crate) fn on_head(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, class: Class) {
         let elapsed = now.saturating_since(permit.started);
-        let too_slow =
-            permit.readmission && self.stall_limit(now, permit.lane).is_some_and(|limit| elapsed > limit);
         let index = self.index(permit.endpoint);
+        let too_slow = permit.readmission && self.is_too_slow_for_a_trial(now, permit, index);
         let among_peers = index.is_some_and(|index| !self.endpoints[index].is_out());
         if among_peers && !class.is_failure() && class != Class::Throttled {
             self.lanes[permit.lane].record(now, elapsed);
@@ -56,6 +57,24 @@ impl Pool {
         let answer = Answer { class, too_slow };
         let verdict = self.endpoints[index].on_head(now, rng, permit, answer, &self.config);
         self.act(now, permit.endpoint, verdict);
+    }
+
+    /// A trial must be quicker than a stall; that of an endpoint which was ejected for being slow must not look slow again.
+    fn is_too_slow_for_a_trial(&mut self, now: Time, permit: &Permit, index: Option<usize>) -> bool {
+        let elapsed = now.saturating_since(permit.started);
+        let lane = &mut self.lanes[permit.lane];
+        let usual = lane.p50(now).zip(lane.p99(now));
+        if let Guard::Ejection(config) = &self.config.guard
+            && index.is_some_and(|index| self.endpoints[index].was_slow())
+            && let Some((p50, p99)) = usual
+        {
+            let slow = scaled(p50, config.slow_factor).max(p50.saturating_add(EXCESS_MIN));
+            // Where good answers scatter, what the slowest of them take is not slow.
+            if elapsed > slow.max(p99) {
+                return true;
+            }
+        }
+        self.stall_limit(now, permit.lane).is_some_and(|limit| elapsed > limit)
     }
 
     /// An attempt failed before its head: refused, reset, timed out.
@@ -175,14 +194,26 @@ impl Pool {
 
     /// Recomputes what depends on all endpoints together: panic, and whether there is anybody to wait for.
     pub(super) fn after_change(&mut self, now: Time) {
-        let total = self.endpoints.len();
-        let available = self.endpoints.iter().filter(|endpoint| endpoint.is_open(now, false)).count();
+        let was_on_standby = self.tiers.on_standby();
+        let available = self.availability(now);
+        self.tiers.on_availability(now, available);
+        if cfg!(debug_assertions) {
+            self.tiers.check_invariants(available);
+        }
+        if self.tiers.on_standby() != was_on_standby {
+            self.push(PoolEvent::Standby(!was_on_standby));
+        }
+        let serving = || self.endpoints.iter().filter(|endpoint| self.tiers.serves(endpoint.member.tier));
+        let total = serving().count();
+        let available = serving().filter(|endpoint| endpoint.is_open(now, false)).count();
         let panic = total > 0 && available * 2 < total && matches!(self.config.guard, Guard::Ejection(_));
         if panic != self.panic {
             self.panic = panic;
             self.push(PoolEvent::Panic(panic));
         }
-        let mut open = self.endpoints.iter().any(|endpoint| endpoint.is_open(now, panic));
+        let serves =
+            |endpoint: &Endpoint| self.tiers.serves(endpoint.member.tier) && endpoint.is_open(now, panic);
+        let mut open = self.endpoints.iter().any(serves);
         if !open {
             open = self.begin_readmission_early(now);
         }
@@ -192,6 +223,21 @@ impl Pool {
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
+    }
+
+    fn availability(&self, now: Time) -> Availability {
+        let mut available = Availability::default();
+        for endpoint in &self.endpoints {
+            let open = usize::from(endpoint.is_open(now, false));
+            match endpoint.member.tier {
+                Tier::Active => {
+                    available.active_total += 1;
+                    available.active += open;
+                }
+                Tier::Standby => available.standby += open,
+            }
+        }
+        available
     }
 
     /// True when somebody can be tried now.
@@ -212,7 +258,7 @@ impl Pool {
         }
     }
 
-    fn act(&mut self, now: Time, key: EndpointKey, verdict: Verdict) {
+    pub(super) fn act(&mut self, now: Time, key: EndpointKey, verdict: Verdict) {
         match verdict {
             Verdict::Keep => {}
             Verdict::Readmitted => self.push(PoolEvent::Readmitted(key)),
@@ -239,7 +285,7 @@ impl Pool {
     }
 
     /// At most `max(1, ⌊(n−1)/2⌋)`, or one whole zone, and never the last that serves.
-    fn may_eject(&self, now: Time, key: EndpointKey, reason: EjectReason) -> bool {
+    pub(super) fn may_eject(&self, now: Time, key: EndpointKey, reason: EjectReason) -> bool {
         let Some(target) = self.endpoints.iter().find(|endpoint| endpoint.key == key) else { return false };
         let others = || self.endpoints.iter().filter(|endpoint| endpoint.key != key);
         // A relapse only extends an ejection that was allowed before, so it needs no more than somebody who serves.
@@ -255,7 +301,8 @@ impl Pool {
         if out().count() < cap {
             return true;
         }
-        let same_zone = out().all(|endpoint| endpoint.zone == target.zone);
-        same_zone && others().any(|endpoint| serves(endpoint) && endpoint.zone != target.zone)
+        let zone = target.member.zone;
+        let same_zone = out().all(|endpoint| endpoint.member.zone == zone);
+        same_zone && others().any(|endpoint| serves(endpoint) && endpoint.member.zone != zone)
     }
 }
