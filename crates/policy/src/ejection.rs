@@ -46,7 +46,7 @@ pub struct EjectionConfig {
     /// Good re-admission requests in a row that take an endpoint back; at least 1.
     pub readmission_successes: u32,
     /// Endpoints are compared with their peers this often; longer than 0. With three sweeps to persist, 500 ms find an endpoint
-    /// that has become ten times as slow within 2 s; a second would take more than three.
+    /// that has become ten times as slow within 2 s, and let a pause of a second pass; one each second would take more than three.
     pub sweep_interval: Duration,
     /// What an endpoint looks like must persist for so many sweeps; at least 1.
     pub persistence: u32,
@@ -70,7 +70,7 @@ impl Default for EjectionConfig {
             readmission_successes: 3,
             sweep_interval: Duration::from_millis(500),
             persistence: 3,
-            slow_factor: 3.0,
+            slow_factor: 4.0,
             failure_excess: 0.1,
             failure_calls_min: 20,
         }

@@ -48,7 +48,8 @@ impl Call {
             self.has_attempt_left()
         };
         // Where all are full, one more would be refused, and the budget is not spent on our own refusals.
-        if !room || context.pool.is_full(context.now) {
+        let leaving = trouble.answer.map(|(id, _)| self.trail[usize::from(id)].endpoint);
+        if !room || context.pool.is_full(context.now, leaving) {
             return false;
         }
         let fresh = context.pool.has_fresh(context.now, self.tried().as_slice());

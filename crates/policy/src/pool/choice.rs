@@ -54,8 +54,8 @@ impl Pool {
         self.endpoints.iter().any(|endpoint| !tried.contains(&endpoint.key) && self.takes(now, endpoint))
     }
 
-    /// True when endpoints could serve, if they did not have as much in flight as they may.
-    pub(crate) fn is_full(&self, now: Time) -> bool {
+    /// True when endpoints could serve, if they did not have as much in flight as they may. An attempt at `leaving` is about to end.
+    pub(crate) fn is_full(&self, now: Time, leaving: Option<EndpointKey>) -> bool {
         if self.config.max_in_flight.is_none() {
             return false;
         }
@@ -65,7 +65,10 @@ impl Pool {
             .iter()
             .filter(|endpoint| self.tiers.serves(endpoint.member.tier) && endpoint.is_open(now, panic))
             .peekable();
-        serving.peek().is_some() && serving.all(|endpoint| !endpoint.has_room(self.config.max_in_flight))
+        serving.peek().is_some()
+            && serving.all(|endpoint| {
+                Some(endpoint.key) != leaving && !endpoint.has_room(self.config.max_in_flight)
+            })
     }
 
     /// Would take one more attempt right now.
@@ -189,7 +192,7 @@ impl Pool {
         };
         match position {
             Some(position) => Ok(candidates[position].index),
-            None if self.is_full(now) => {
+            None if self.is_full(now, None) => {
                 Err(NoPermit::Full { retry_after: self.retry_after_full(now, pick.lane) })
             }
             None => Err(NoPermit::NoEndpoint),

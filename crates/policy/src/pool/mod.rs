@@ -172,7 +172,6 @@ impl Pool {
         if !self.config.readiness {
             self.on_health(now, key, true, "readiness is switched off");
         }
-        self.after_change(now);
         key
     }
 

@@ -234,7 +234,10 @@ impl Pool {
                     available.active_total += 1;
                     available.active += open;
                 }
-                Tier::Standby => available.standby += open,
+                Tier::Standby => {
+                    available.standby_total += 1;
+                    available.standby += open;
+                }
             }
         }
         available

@@ -17,6 +17,9 @@
 //! **Rejected.** Means and standard deviations (Envoy's success-rate ejection): one bad endpoint of three raises both so far that it never
 //! stands out, hence its minimum of five hosts.
 //!
+//! **Limits.** A queue looks like slowness, because it is. Ten modelled servers of two workers each, taking turns at 80 % load with
+//! exponential times, had ten ejections in eight minutes; at 60 %, or with a strategy that looks at load, none.
+//!
 //! **Worked number.** Ratios 1.0, 1.1 and 10: median 1.1, deviation 0.1; 10 is 9.1 times the median and 60 deviations away. All at 10: nobody.
 
 use super::pace::Reading;
@@ -86,7 +89,7 @@ mod tests {
 
     fn slow(ratios: &[f64]) -> Vec<usize> {
         let all = readings(ratios);
-        (0..all.len()).filter(|index| is_slow(all[*index], all.iter().copied(), 3.0)).collect()
+        (0..all.len()).filter(|index| is_slow(all[*index], all.iter().copied(), 4.0)).collect()
     }
 
     #[test]
@@ -94,7 +97,7 @@ mod tests {
         let table: [(&[f64], &[usize]); 10] = [
             (&[10.0], &[]),
             (&[1.0, 1.1, 10.0], &[2]),
-            (&[1.0, 1.0, 2.9], &[]),
+            (&[1.0, 1.0, 3.9], &[]),
             (&[10.0, 10.0, 10.0], &[]),
             (&[9.0, 11.0, 10.0, 12.0], &[]),
             // Two of three are slow: they are the norm.

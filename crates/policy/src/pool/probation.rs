@@ -47,9 +47,9 @@ impl Probation {
         is_new && self.failing >= persistence
     }
 
-    /// Its last look was a slow one.
+    /// Its last look was a slow one, or it has not made up for those before yet.
     pub(super) fn looks_slow(&self) -> bool {
-        self.slow > 0
+        self.slow > 0 || self.is_on()
     }
 
     pub(super) fn is_on(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Calls driven over a scripted backend in virtual time.
 
+mod balance;
 mod calls;
 mod endpoints;
 mod hedging;

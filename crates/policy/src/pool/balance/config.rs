@@ -34,7 +34,8 @@ pub struct BalanceConfig {
     /// While this share of the own zone's weight is available, nothing is sent to other zones; below it, requests spill in
     /// proportion. Above 0, up to 1. The default of 0.7 is Envoy's overprovisioning factor of 1.4.
     pub zone_healthy_share: f64,
-    /// Standby endpoints join in when less than this share of the active ones is available; 0 = only when none is.
+    /// Standby endpoints join in when less than this share of the active ones is available; 0 = only when none is. Below the default
+    /// of a half, panic sends requests to active endpoints that were ejected while a standby that is well stands by.
     pub standby_below: f64,
     /// Standby endpoints serve until the active ones have been well for this long.
     pub failback_delay: Duration,
@@ -50,7 +51,7 @@ impl Default for BalanceConfig {
             slow_start: Duration::from_secs(10),
             own_zone: None,
             zone_healthy_share: 0.7,
-            standby_below: 0.0,
+            standby_below: 0.5,
             failback_delay: Duration::from_secs(30),
             affinity_load_factor: 1.25,
         }

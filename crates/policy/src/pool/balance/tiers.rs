@@ -3,13 +3,14 @@
 //! **Problem.** A standby that takes part all the time is no reserve (it may be smaller, farther away or dearer); one that hands
 //! back at the first good probe flaps with a primary that is not well yet (kgateway#13643).
 //!
-//! **Model.** `Active` → (no active endpoint is available) → `Standby`; or, with `standby_below`, → (too few are) → `Both`.
+//! **Model.** `Active` → (no active endpoint is available) → `Standby`; or → (less than the share `standby_below` are) → `Both`. While
+//! too few standby endpoints are available, active ones help before their time, which is `Both` too.
 //! Back to `Active` once enough active endpoints have been available for `failback_delay` without a break, or at once when
 //! no standby is left to serve. Before the first active endpoint was ever available there is nothing to fail back to, so a
 //! standby that starts faster than its primary hands over at once.
 //!
-//! Availability here knows no panic: a standby that is well comes before active endpoints that live traffic ejected (Envoy#2671
-//! is about the other order).
+//! Availability here knows no panic, and by default `standby_below` is where panic would begin: a standby that is well comes before
+//! active endpoints that live traffic ejected (Envoy#2671 is about the other order).
 //!
 //! **Worked number.** One active, one standby, 30 s: the active one dies at 0 s, is ready at 4 s, flaps at 20 s for a moment,
 //! serves again from 50 s on.
@@ -33,6 +34,7 @@ pub(in crate::pool) struct Availability {
     pub(in crate::pool) active: usize,
     pub(in crate::pool) active_total: usize,
     pub(in crate::pool) standby: usize,
+    pub(in crate::pool) standby_total: usize,
 }
 
 /// Which tier serves.
@@ -73,8 +75,9 @@ impl Tiers {
 
     /// What is available may have changed, or time has passed.
     pub(in crate::pool) fn on_availability(&mut self, now: Time, available: Availability) {
-        let needed = (self.needed_share * available.active_total as f64).ceil() as usize;
-        let enough = available.active >= needed.max(1);
+        let share_of = |total: usize| (self.needed_share * total as f64).ceil().max(1.0) as usize;
+        let enough = available.active >= share_of(available.active_total);
+        let enough_standby = available.standby >= share_of(available.standby_total);
         self.well_since = if enough { self.well_since.or(Some(now)) } else { None };
         let well_long_enough =
             self.well_since.is_some_and(|since| now.saturating_since(since) >= self.failback_delay);
@@ -87,6 +90,7 @@ impl Tiers {
             _ if available.active == 0 => Serving::Standby,
             Serving::Active if !enough => Serving::Both,
             Serving::Both | Serving::Standby if enough && well_long_enough => Serving::Active,
+            Serving::Standby if !enough_standby => Serving::Both,
             kept => kept,
         };
     }
@@ -126,9 +130,15 @@ mod tests {
     type Story<'a> = &'a [(u64, usize, usize, usize, Serving)];
 
     fn check(standby_below: f64, story: Story<'_>) {
-        let mut tiers = Tiers::new(&BalanceConfig { standby_below, ..BalanceConfig::default() });
+        let config = BalanceConfig { standby_below, ..BalanceConfig::default() };
+        let mut tiers = Tiers::new(&config);
         for (second, active, active_total, standby, expected) in story {
-            let available = Availability { active: *active, active_total: *active_total, standby: *standby };
+            let available = Availability {
+                active: *active,
+                active_total: *active_total,
+                standby: *standby,
+                standby_total: 2,
+            };
             tiers.on_availability(at(*second), available);
             assert_eq!(tiers.serving, *expected, "at {second} s");
             tiers.check_invariants(available);
@@ -168,6 +178,8 @@ mod tests {
                 (35, 2, 3, 1, Active),
             ],
         );
+        // All of two standby endpoints are wanted, and one is gone: the active one helps before its time.
+        check(1.0, &[(0, 1, 1, 2, Active), (1, 0, 1, 2, Standby), (2, 1, 1, 2, Standby), (3, 1, 1, 1, Both)]);
     }
 
     #[test]
@@ -196,7 +208,8 @@ mod tests {
             for second in 0..300 {
                 let active_total = 1 + rng.below(4) as usize;
                 let active = rng.below(active_total as u64 + 1) as usize;
-                let available = Availability { active, active_total, standby: rng.below(3) as usize };
+                let available =
+                    Availability { active, active_total, standby: rng.below(3) as usize, standby_total: 2 };
                 tiers.on_availability(at(second), available);
                 tiers.check_invariants(available);
                 let needed = (config.standby_below * active_total as f64).ceil().max(1.0) as usize;
@@ -217,7 +230,7 @@ mod tests {
     #[test]
     fn the_deadline_is_that_of_the_failback() {
         let mut tiers = Tiers::new(&BalanceConfig::default());
-        let both = Availability { active: 1, active_total: 1, standby: 1 };
+        let both = Availability { active: 1, active_total: 1, standby: 1, standby_total: 1 };
         tiers.on_availability(at(0), both);
         assert_eq!(tiers.next_deadline(), None);
         tiers.on_availability(at(1), Availability { active: 0, ..both });
