@@ -302,7 +302,7 @@ impl Chaos {
     fn new(config: PoolConfig, mut rng: Rng) -> Self {
         let mut world = World::new(0, config.clone());
         world.pool = Pool::new(config.clone());
-        for _ in 0..1 + rng.below(6) {
+        for _ in 0..=rng.below(6) {
             let tier = if rng.chance(0.3) { Tier::Standby } else { Tier::Active };
             let (zone, weight) = (rng.below(3) as u16, 1 + rng.below(5) as u32);
             join(&mut world, Member { zone, tier, weight, identity: None });

@@ -212,6 +212,7 @@ fn severity_curve() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "it is asked for by name, to be read")]
 fn print_row(name: &str, fleet: &Fleet) {
     let (mut ejected, mut latest, mut avoided) = (0, Duration::ZERO, Duration::ZERO);
     let (mut share, mut p99, mut wrong) = (0.0, 0.0, 0);
@@ -238,7 +239,7 @@ fn a_fleet_that_is_well_is_left_alone_for_long() {
     for strategy in STRATEGIES {
         for load in [0.02, 0.3, 0.6, 0.8] {
             for count in [3, 10] {
-                let ends_at = Duration::from_secs(60);
+                let ends_at = Duration::from_mins(1);
                 let fleet = Fleet { pool: by(strategy), ends_at, ..Fleet::of(count, &[]) }.loaded(load);
                 let wrong: usize = (0..8)
                     .map(|seed| run(&fleet, seed))

@@ -110,8 +110,9 @@ impl Outcome {
         let span = Duration::from_millis(250);
         let fair = fleet.requests_per_second * span.as_secs_f64() / fleet.servers.len() as f64;
         let tenth = (fair / 10.0).ceil().max(2.0) as usize;
-        let busy = self.attempts_at[server].windows(tenth).filter(|some| some[tenth - 1] - some[0] <= span);
-        busy.last().map_or(Duration::ZERO, |some| some[tenth - 1])
+        let is_busy = |some: &&[Duration]| some[tenth - 1] <= some[0] + span;
+        let busy = self.attempts_at[server].windows(tenth).rfind(is_busy);
+        busy.map_or(Duration::ZERO, |some| some[tenth - 1])
     }
 }
 
