@@ -250,3 +250,17 @@ fn a_fleet_that_is_well_is_left_alone_for_long() {
         }
     }
 }
+
+/// Two of four fail more often than the rest, and one may be out.
+#[test]
+fn whoever_may_not_be_ejected_any_more_is_put_on_probation() {
+    let patient = EjectionConfig { consecutive_failures: 100, ..EjectionConfig::default() };
+    let pool = PoolConfig { guard: Guard::Ejection(patient), ..by(Strategy::RoundRobin) };
+    let fleet = Fleet { pool, ..Fleet::of(4, &[(0, failing(0.4)), (1, failing(0.4))]) };
+    check("two of four", &fleet, |outcome| {
+        let [(ejected, _, EjectReason::Failing)] = outcome.ejections[..] else { return false };
+        let left = 1 - ejected;
+        let found = outcome.probations.iter().any(|(server, ..)| *server == left);
+        ejected < 2 && found && outcome.shares[left] < 0.9 / 4.0
+    });
+}
