@@ -47,9 +47,10 @@ impl FailureClass {
             return Self::OutcomeUnknown;
         }
         match failure.kind {
-            FailureKind::NoEndpoint | FailureKind::BreakerOpen | FailureKind::DeadlineInsufficient => {
-                Self::Rejected
-            }
+            FailureKind::NoEndpoint
+            | FailureKind::BreakerOpen
+            | FailureKind::Full
+            | FailureKind::DeadlineInsufficient => Self::Rejected,
             FailureKind::Connect | FailureKind::Reset | FailureKind::Protocol => Self::Unreachable,
             FailureKind::ConnectTimeout | FailureKind::AttemptTimeout | FailureKind::TotalTimeout => {
                 Self::Timeout

@@ -230,7 +230,7 @@ pub enum FailureKind {
 impl FailureKind {
     /// Decided here, without asking anybody: it says nothing about the backend and must never count against it.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::NoEndpoint | Self::BreakerOpen | Self::DeadlineInsufficient)
+        matches!(self, Self::NoEndpoint | Self::Full | Self::BreakerOpen | Self::DeadlineInsufficient)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_policy::call::{Call, CallConfig, Class, Event, Safety, Step};
+use seaworthy_policy::call::{Call, CallConfig, Class, Event, Pushback, Safety, Step};
 use seaworthy_policy::pool::{EjectReason, EndpointKey, Member, Pool, PoolConfig, PoolEvent};
 use seaworthy_policy::rng::Rng;
 use seaworthy_policy::time::Time;
@@ -213,7 +213,10 @@ impl Run<'_> {
                 }
                 let (_, class, waits) = self.clients[call].attempts[usize::from(attempt)];
                 if waits {
-                    self.tell(call, Event::Head { attempt, class, retry_after: None });
+                    self.tell(
+                        call,
+                        Event::Head { attempt, class, retry_after: None, pushback: Pushback::None },
+                    );
                 }
             }
             Happening::Timer { call } => {

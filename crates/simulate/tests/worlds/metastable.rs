@@ -98,6 +98,7 @@ fn brookers_collapse() {
         multiplier: 2.0,
         max: Duration::from_secs(20),
         jitter: Jitter::Full,
+        ..BackoffConfig::default()
     };
     let mut table = Table::new(&[
         "client",

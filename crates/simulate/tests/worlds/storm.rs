@@ -45,7 +45,13 @@ const EJECTION_SURVIVES_TODAY: bool = false;
 const FLUID_TOLERANCE: f64 = 0.25;
 
 fn backoff() -> BackoffConfig {
-    BackoffConfig { initial: ms(100), multiplier: 2.0, max: ms(1_000), jitter: Jitter::Full }
+    BackoffConfig {
+        initial: ms(100),
+        multiplier: 2.0,
+        max: ms(1_000),
+        jitter: Jitter::Full,
+        ..BackoffConfig::default()
+    }
 }
 
 fn control(attempts: u8, refill: Refill, cap: Option<Cap>) -> Client {
