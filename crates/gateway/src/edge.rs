@@ -256,10 +256,10 @@ impl Edge {
         let replica = || endpoint.map_or_else(String::new, |id| id.replica.to_string());
         let kind = match *event {
             PoolEvent::Available => return self.available.notify_waiters(),
-            // Whoever probes tells these, and knows more about them.
-            PoolEvent::Up(_) | PoolEvent::Down(..) => return,
-            // The view shows these; the vocabulary of events has no words for them yet.
-            PoolEvent::Probation(..) | PoolEvent::Standby(_) => return,
+            // Whoever probes tells the first two, and knows more about them; the view shows the others.
+            PoolEvent::Up(_) | PoolEvent::Down(..) | PoolEvent::Probation(..) | PoolEvent::Standby(_) => {
+                return;
+            }
             PoolEvent::Suspect(_, reason) => {
                 if let (Some(sink), Some(id)) = (self.suspicions.get(), endpoint) {
                     sink.suspect(id, reason);
