@@ -32,11 +32,10 @@ impl Pool {
         self.lanes[lane].quantile(now, quantile)
     }
 
-    /// What hardly any attempt in `lane` takes: half as much again as its p99. With a hedge that takes the median, a request
-    /// that met a hung endpoint is answered within about two and a half times the usual time.
+    /// What hardly any attempt in `lane` takes. With a hedge that takes the median, a request that met a hung endpoint is
+    /// answered within about two and a half times the usual time.
     pub(crate) fn unusual_wait(&mut self, now: Time, lane: usize) -> Option<Duration> {
-        let p99 = self.lanes[lane].p99(now)?;
-        Some(p99.saturating_add(p99 / 2))
+        self.lanes[lane].unusual(now)
     }
 
     /// What an attempt in `lane` usually takes (its median); zero while unknown.

@@ -13,6 +13,7 @@ pub(super) struct Lane {
     window: LatencyWindow,
     refreshed: Option<Time>,
     p50: Option<Duration>,
+    p95: Option<Duration>,
     p99: Option<Duration>,
     /// The last other quantile asked for (a lane has one hedge percentile), with its answer.
     other: (f64, Option<Duration>),
@@ -20,7 +21,14 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new() -> Self {
-        Self { window: LatencyWindow::default(), refreshed: None, p50: None, p99: None, other: (-1.0, None) }
+        Self {
+            window: LatencyWindow::default(),
+            refreshed: None,
+            p50: None,
+            p95: None,
+            p99: None,
+            other: (-1.0, None),
+        }
     }
 
     /// A good answer took this long.
@@ -43,6 +51,14 @@ impl Lane {
         self.p99
     }
 
+    /// What hardly any attempt takes: half as much again as the p99, or twice the p95 where a share of slow answers has
+    /// spoiled the p99.
+    pub(super) fn unusual(&mut self, now: Time) -> Option<Duration> {
+        self.refresh(now);
+        let (p95, p99) = self.p95.zip(self.p99)?;
+        Some(p99.saturating_add(p99 / 2).min(p95.saturating_mul(2)))
+    }
+
     pub(super) fn quantile(&mut self, now: Time, quantile: f64) -> Option<Duration> {
         self.refresh(now);
         if self.other.0.to_bits() != quantile.to_bits() {
@@ -59,6 +75,7 @@ impl Lane {
         }
         self.refreshed = Some(now);
         self.p50 = self.window.quantile(now, 0.50);
+        self.p95 = self.window.quantile(now, 0.95);
         self.p99 = self.window.quantile(now, 0.99);
         if self.other.0 >= 0.0 {
             self.other.1 = self.window.quantile(now, self.other.0);
