@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use seaworthy_fault::FaultKind;
 
 /// Keeps a backend afloat through the failures its team has named, and proves it.
 #[derive(Debug, Parser)]
@@ -173,7 +175,7 @@ pub(crate) enum FaultVerb {
 #[command(group(clap::ArgGroup::new("target").required(true).args(["replica", "service", "egress", "zone"])))]
 pub(crate) struct FaultApplyArgs {
     /// What to do
-    #[arg(value_enum)]
+    #[arg(value_parser = fault_kind())]
     pub(crate) kind: FaultKind,
     /// One replica: a service, or SERVICE/REPLICA
     #[arg(long, value_name = "SERVICE[/ID]")]
@@ -203,14 +205,10 @@ pub(crate) struct FaultApplyArgs {
     pub(crate) node: NodeChoice,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FaultKind {
-    Kill,
-    Pause,
-    Refuse,
-    Blackhole,
-    Latency,
-    Errors,
+/// The words of the fault engine itself, so that each fault it learns can be asked for here.
+fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
+    PossibleValuesParser::new(FaultKind::ALL.map(FaultKind::word))
+        .try_map(|word| FaultKind::ALL.into_iter().find(|kind| kind.word() == word).ok_or("no such fault"))
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::cli::{FaultApplyArgs, FaultClearArgs, FaultKind, FaultVerb, Format, NodeChoice, StatusArgs};
+use crate::cli::{FaultApplyArgs, FaultClearArgs, FaultVerb, Format, NodeChoice, StatusArgs};
 use crate::exit::Exit;
 use crate::http::{AdminRequest, admin};
 use crate::state_dir;
@@ -24,7 +24,7 @@ async fn apply(arguments: &FaultApplyArgs) -> Result<Exit> {
     let text = |name: &str| applied[name].as_str().unwrap_or_default().to_owned();
     let targets: Vec<&str> =
         applied["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    println!("{}  {} on {}", text("id"), kind_word(arguments.kind), targets.join(", "));
+    println!("{}  {} on {}", text("id"), arguments.kind, targets.join(", "));
     println!("proof: {}", text("proof"));
     let spec = arguments.node.spec.display();
     eprintln!(
@@ -92,7 +92,7 @@ fn request_body(arguments: &FaultApplyArgs) -> Value {
         .or_else(|| named("service", &arguments.service))
         .or_else(|| named("egress", &arguments.egress))
         .or_else(|| named("zone", &arguments.zone));
-    let mut fault = json!({ "kind": kind_word(arguments.kind), "target": target });
+    let mut fault = json!({ "kind": arguments.kind, "target": target });
     if let Some(add) = arguments.add {
         fault["add_ms"] = json!(add.as_millis() as u64);
     }
@@ -105,15 +105,4 @@ fn request_body(arguments: &FaultApplyArgs) -> Value {
     // Which replica is hit does not matter here; drills pass the seed that they print.
     let seed = u64::from(std::process::id());
     json!({ "faults": [fault], "deadline_ms": arguments.deadline.as_millis() as u64, "seed": seed })
-}
-
-fn kind_word(kind: FaultKind) -> &'static str {
-    match kind {
-        FaultKind::Kill => "kill",
-        FaultKind::Pause => "pause",
-        FaultKind::Refuse => "refuse",
-        FaultKind::Blackhole => "blackhole",
-        FaultKind::Latency => "latency",
-        FaultKind::Errors => "errors",
-    }
 }
