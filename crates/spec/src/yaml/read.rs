@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
                     self.problems.push(problem);
                     break;
                 }
-                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd | Event::Comment(..) => {}
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
                 Event::StreamEnd => break,
                 event => match self.node(event, marks, 0) {
                     Ok(node) => root = Some(node),
