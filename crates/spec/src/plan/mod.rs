@@ -1,0 +1,19 @@
+//! `Plan`: what the spec means. Names are resolved, defaults filled in, and the origin of every value is known.
+//!
+//! Everything downstream (check, gateway, supervisor, drill) reads the plan and never the YAML.
+
+mod failure;
+mod load;
+mod promise;
+mod route;
+mod service;
+mod whole;
+
+pub use failure::{FailurePlan, FaultKind, FaultPlan, Mechanism, Response, Target};
+pub use load::{IdPath, IdStep, LoadPlan, ReadBack};
+pub use promise::{During, Limit, Promise, Word};
+pub use route::{DegradeStep, RouteMatch, RoutePlan};
+pub use service::{
+    DataPlan, Need, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,
+};
+pub use whole::{Origin, Place, Plan, Setting};
