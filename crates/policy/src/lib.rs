@@ -14,6 +14,7 @@
 //!   each step.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod health;
 pub mod idempotency;
 pub mod keyed;
 pub mod latency;
+pub mod limit;
 pub mod pool;
 pub mod rate_limit;
 pub mod ratio;
@@ -39,6 +41,7 @@ pub mod throttle;
 pub mod time;
 pub mod window;
 
+pub use admission::{Admission, AdmissionConfig};
 pub use backoff::{BackoffConfig, Jitter};
 pub use breaker::{Breaker, BreakerConfig};
 pub use budget::{Budget, BudgetConfig};
@@ -50,6 +53,7 @@ pub use idempotency::{IdempotencyConfig, KeyMap};
 pub use keyed::{Forgettable, Keyed, KeyedConfig};
 pub use latency::{Ewma, LatencyWindow};
 pub use rate_limit::{RateLimitConfig, RateLimiter};
+pub use limit::{Limit, LimitConfig};
 pub use ratio::Ratio;
 pub use restart::{Restart, RestartConfig};
 pub use rng::Rng;

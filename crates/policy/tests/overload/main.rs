@@ -1,0 +1,4 @@
+//! Overload in virtual time: what the limit algorithms and the rejectors make of the same weather.
+
+mod limits;
+mod world;
