@@ -1,4 +1,5 @@
 //! Overload in virtual time: what the limit algorithms and the rejectors make of the same weather.
 
 mod limits;
+mod rejectors;
 mod world;

@@ -48,6 +48,8 @@ pub struct Record {
 pub struct World {
     admission: Admission,
     rng: Rng,
+    /// The same moment twice: exact for the machine, in seconds for arithmetic.
+    clock: Time,
     now: f64,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
@@ -73,6 +75,7 @@ impl World {
         let mut world = World {
             admission: Admission::new(config),
             rng: Rng::seeded(seed),
+            clock: Time::ZERO,
             now: 0.0,
             events: BinaryHeap::new(),
             sequence: 0,
@@ -93,6 +96,7 @@ impl World {
             world.schedule(0.0, Event::Arrive(priority));
         }
         while let Some(Reverse((at, _, event))) = world.events.pop() {
+            world.clock = Time::from_nanos(at);
             world.now = at as f64 / 1e9;
             if world.now >= until {
                 break;
@@ -107,8 +111,12 @@ impl World {
     }
 
     fn schedule(&mut self, at: f64, event: Event) {
+        self.schedule_exactly(time(at), event);
+    }
+
+    fn schedule_exactly(&mut self, at: Time, event: Event) {
         self.sequence += 1;
-        self.events.push(Reverse((time(at).as_nanos(), self.sequence, event)));
+        self.events.push(Reverse((at.max(self.clock).as_nanos(), self.sequence, event)));
     }
 
     fn exponential(&mut self, mean: f64) -> f64 {
@@ -116,7 +124,7 @@ impl World {
     }
 
     fn on(&mut self, event: Event) {
-        let now = time(self.now);
+        let now = self.clock;
         match event {
             Event::Weather(index) => {
                 self.current = self.weather[index];
@@ -138,8 +146,11 @@ impl World {
                 }
             }
             Event::Timer => {
-                self.timer = None;
+                // Of several timers only the nearest is known; the others find nothing to do.
+                self.timer = self.timer.filter(|due| *due > now);
                 self.admission.on_timer(now);
+                let overdue = self.admission.next_deadline().is_some_and(|due| due <= now);
+                assert!(!overdue, "a timer that leaves something to do would never end");
             }
         }
     }
@@ -155,7 +166,7 @@ impl World {
         let call = self.records.len() as u64;
         self.records.push(Record { arrived: self.now, priority, admitted: None, answered: None });
         let arrival = Arrival { priority, fairness_key: 0, deadline: None };
-        match self.admission.on_arrival(time(self.now), &mut self.rng, &arrival) {
+        match self.admission.on_arrival(self.clock, &mut self.rng, &arrival) {
             Verdict::Admitted(permit) => self.send(call, permit),
             Verdict::Queued(ticket) => {
                 self.tickets.insert(ticket, call);
@@ -193,7 +204,7 @@ impl World {
             && self.timer.is_none_or(|timer| due < timer)
         {
             self.timer = Some(due);
-            self.schedule((due.as_nanos() as f64 / 1e9).max(self.now), Event::Timer);
+            self.schedule_exactly(due, Event::Timer);
         }
     }
 
