@@ -239,8 +239,27 @@ impl Pair {
             let full = self.model.in_flight == self.model.config.limit.initial_limit;
             return assert!(full && deadline.is_some(), "seed {}: nothing to wait for", self.seed);
         }
+        self.model_arrives(told, id, &arrival, key, deadline);
+    }
+
+    fn model_arrives(
+        &mut self,
+        told: Result<bool, Reason>,
+        id: u64,
+        arrival: &Arrival,
+        key: u64,
+        deadline: Option<u64>,
+    ) {
+        let priority = arrival.priority;
         let new = Waiting { id, priority, key, queued: self.now, deadline };
-        assert_eq!(told, self.model.arrive(self.now, new), "seed {} at {} ms: {arrival:?}", self.seed, self.now);
+        assert_eq!(
+            told,
+            self.model.arrive(self.now, new),
+            "seed {} at {} ms: {arrival:?}",
+            self.seed,
+            self.now
+        );
+        self.model.sweep(self.now);
     }
 
     fn complete(&mut self) {
@@ -286,10 +305,20 @@ impl Pair {
         assert_eq!(fates, expected, "seed {} at {} ms", self.seed, self.now);
         assert_eq!(self.real.waiting() as usize, self.model.waiting.len(), "seed {}", self.seed);
         assert_eq!(self.real.limit().in_flight(), self.model.in_flight, "seed {}", self.seed);
-        assert_eq!(self.under_way.len() as u32, self.model.in_flight, "seed {}: a permit was lost", self.seed);
+        assert_eq!(
+            self.under_way.len() as u32,
+            self.model.in_flight,
+            "seed {}: a permit was lost",
+            self.seed
+        );
         let due = self.real.next_deadline();
         assert!(due.is_none_or(|due| due > self.at()), "seed {}: a timer that would never end", self.seed);
-        assert_eq!(due.is_some(), !self.model.waiting.is_empty(), "seed {}: waiting without a timer", self.seed);
+        assert_eq!(
+            due.is_some(),
+            !self.model.waiting.is_empty(),
+            "seed {}: waiting without a timer",
+            self.seed
+        );
     }
 }
 
@@ -316,7 +345,11 @@ fn timers_are_never_late() {
             let due = due.as_nanos().div_ceil(MILLI);
             for now in pair.now..due {
                 pair.model.sweep(now);
-                assert_eq!(pair.model.fates, [], "seed {seed}: at {now} ms somebody is due, the timer says {due}");
+                assert_eq!(
+                    pair.model.fates,
+                    [],
+                    "seed {seed}: at {now} ms somebody is due, the timer says {due}"
+                );
             }
             pair.now = due;
             pair.real.on_timer(pair.at());

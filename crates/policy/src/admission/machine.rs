@@ -52,6 +52,10 @@ impl Admission {
             pid.on_arrival(now, arrival.priority, standing);
         }
         let verdict = self.judge(now, rng, arrival);
+        if matches!(verdict, Verdict::Queued(_)) {
+            // Who was the last one of his priority, and therefore spared, no longer is.
+            self.advance(now);
+        }
         self.check_in_debug();
         verdict
     }

@@ -295,7 +295,11 @@ impl Queue {
         for class in &self.classes {
             let lengths = class.buckets.iter().map(|bucket| bucket.list.length);
             assert_eq!(lengths.clone().sum::<u32>(), class.all.length, "by bucket");
-            assert_eq!(lengths.filter(|length| *length > 0).count() as u32, class.active, "buckets in the ring");
+            assert_eq!(
+                lengths.filter(|length| *length > 0).count() as u32,
+                class.active,
+                "buckets in the ring"
+            );
             assert_eq!(class.turn == NIL, class.active == 0, "a turn without anybody");
             assert_eq!(class.busy_since.is_some(), class.all.length > 0, "busy without anybody");
         }

@@ -22,7 +22,7 @@ const GROWTH_UNDONE: f64 = 0.85;
 /// The share of the limit by which it grows while there is no queue at all.
 const GROWTH_MAX: f64 = 0.25;
 /// How quickly the baseline follows a lower latency, and one of a backend that is not under pressure.
-const BASELINE_FALL: f64 = 0.3;
+const BASELINE_FALL: f64 = 0.2;
 const BASELINE_DRIFT: f64 = 0.1;
 /// How far the baseline rises when an experiment found the higher latency without a queue.
 const BASELINE_RISE: f64 = 0.75;
@@ -107,7 +107,7 @@ impl Vegas {
             Some(Finding::NoQueue { limit: before }) => limit.max(before),
             _ => limit,
         };
-        let scale = limit.max(1.0).log10();
+        let scale = (limit + 1.0).log10();
         let wanted = QUEUE_WANTED * scale;
         let queue = observed.in_flight * (1.0 - baseline / rtt).max(0.0);
         if queue > 2.0 * wanted || rtt > config.rtt_tolerance * baseline {

@@ -9,20 +9,20 @@ use seaworthy_policy::admission::{Arrival, Outcome, Permit, Priority, Ticket, Ve
 use seaworthy_policy::{Admission, AdmissionConfig, Rng, Time};
 
 /// Mean service time in seconds; exponentially distributed.
-pub const SERVICE: f64 = 0.05;
+pub(crate) const SERVICE: f64 = 0.05;
 /// How long the gateway waits for the backend.
-pub const TIMEOUT: f64 = 1.0;
+pub(crate) const TIMEOUT: f64 = 1.0;
 
 /// From when on the backend is like this, and clients arrive like that.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub from: f64,
-    pub workers: u32,
+pub(crate) struct Weather {
+    pub(crate) from: f64,
+    pub(crate) workers: u32,
     /// By what a call takes longer than usual.
-    pub slowness: f64,
+    pub(crate) slowness: f64,
     /// Arrivals per second of critical and of sheddable calls.
-    pub critical: f64,
-    pub sheddable: f64,
+    pub(crate) critical: f64,
+    pub(crate) sheddable: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,16 +36,16 @@ enum Event {
 
 /// What became of one call, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
-    pub arrived: f64,
-    pub priority: Priority,
+pub(crate) struct Record {
+    pub(crate) arrived: f64,
+    pub(crate) priority: Priority,
     /// When it was let go.
-    pub admitted: Option<f64>,
+    pub(crate) admitted: Option<f64>,
     /// When the backend answered in time.
-    pub answered: Option<f64>,
+    pub(crate) answered: Option<f64>,
 }
 
-pub struct World {
+pub(crate) struct World {
     admission: Admission,
     rng: Rng,
     /// The same moment twice: exact for the machine, in seconds for arithmetic.
@@ -61,9 +61,9 @@ pub struct World {
     permits: BTreeMap<u64, Permit>,
     tickets: BTreeMap<Ticket, u64>,
     timer: Option<Time>,
-    pub records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     /// The limit at the end of each second.
-    pub limits: Vec<u32>,
+    pub(crate) limits: Vec<u32>,
 }
 
 fn time(seconds: f64) -> Time {
@@ -71,7 +71,7 @@ fn time(seconds: f64) -> Time {
 }
 
 impl World {
-    pub fn run(config: AdmissionConfig, weather: &[Weather], until: f64, seed: u64) -> World {
+    pub(crate) fn run(config: AdmissionConfig, weather: &[Weather], until: f64, seed: u64) -> World {
         let mut world = World {
             admission: Admission::new(config),
             rng: Rng::seeded(seed),
@@ -209,13 +209,13 @@ impl World {
     }
 
     /// Answers in time per second, to calls answered between these moments.
-    pub fn goodput(&self, from: f64, to: f64) -> f64 {
+    pub(crate) fn goodput(&self, from: f64, to: f64) -> f64 {
         let answered = self.records.iter().filter_map(|record| record.answered);
         answered.filter(|at| (from..to).contains(at)).count() as f64 / (to - from)
     }
 
     /// The share of arrivals of a priority between these moments that were answered in time.
-    pub fn success(&self, priority: Priority, from: f64, to: f64) -> f64 {
+    pub(crate) fn success(&self, priority: Priority, from: f64, to: f64) -> f64 {
         let arrived = |record: &&Record| record.priority == priority && (from..to).contains(&record.arrived);
         let all = self.records.iter().filter(arrived).count();
         let good = self.records.iter().filter(arrived).filter(|record| record.answered.is_some()).count();
@@ -224,7 +224,7 @@ impl World {
 
     /// A percentile, in seconds, of how long answered calls took that arrived between these moments; from their
     /// arrival, or from when they were let go.
-    pub fn latency(&self, share: f64, from: f64, to: f64, since: fn(&Record) -> Option<f64>) -> f64 {
+    pub(crate) fn latency(&self, share: f64, from: f64, to: f64, since: fn(&Record) -> Option<f64>) -> f64 {
         let arrived = self.records.iter().filter(|record| (from..to).contains(&record.arrived));
         let took = arrived.filter_map(|record| Some(record.answered? - since(record)?));
         let mut took: Vec<f64> = took.collect();
@@ -232,21 +232,21 @@ impl World {
         took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
     }
 
-    pub fn limit_at(&self, second: usize) -> u32 {
+    pub(crate) fn limit_at(&self, second: usize) -> u32 {
         self.limits[second.min(self.limits.len() - 1)]
     }
 }
 
 /// The p99 of an exponential service time: what an unloaded backend shows.
-pub fn unloaded_p99() -> f64 {
+pub(crate) fn unloaded_p99() -> f64 {
     SERVICE * 100.0_f64.ln()
 }
 
-pub const fn calm(from: f64, workers: u32, critical: f64) -> Weather {
+pub(crate) const fn calm(from: f64, workers: u32, critical: f64) -> Weather {
     Weather { from, workers, slowness: 1.0, critical, sheddable: 0.0 }
 }
 
 /// A queue whose timing does not matter here.
-pub fn no_queue(config: AdmissionConfig) -> AdmissionConfig {
+pub(crate) fn no_queue(config: AdmissionConfig) -> AdmissionConfig {
     AdmissionConfig { max_queue: 0, max_wait_duration: Duration::ZERO, ..config }
 }
