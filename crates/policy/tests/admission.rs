@@ -175,9 +175,9 @@ fn the_newest_goes_first_once_the_queue_stands() {
 #[test]
 fn codel_drops_from_a_standing_queue_and_leaves_one() {
     let codel = AdmissionConfig { rejector: RejectorKind::Codel, ..one_at_a_time() };
-    for (priority, patience) in [(Priority::Sheddable, 100), (Priority::Critical, 1_000)] {
+    for (priority, patience) in [(Priority::Sheddable, 100), (Priority::Critical, 5_000)] {
         let mut harness =
-            Harness::new(AdmissionConfig { max_wait_duration: Duration::from_secs(60), ..codel });
+            Harness::new(AdmissionConfig { max_wait_duration: Duration::from_mins(1), ..codel });
         let _permit = harness.admitted(priority);
         let tickets = [harness.queued(priority, 0), harness.queued(priority, 0), harness.queued(priority, 0)];
         assert_eq!(harness.admission.next_deadline(), Some(Time::from_millis(patience)));
@@ -273,6 +273,26 @@ fn vector_26457_idle_holds_no_permit() {
     harness.admission.on_cancelled(harness.at(), &mut harness.rng, second);
     harness.complete(permit);
     assert_eq!((harness.admission.limit().in_flight(), harness.admission.take_decision()), (0, None));
+}
+
+#[test]
+fn a_reset_lets_go_as_many_as_the_initial_limit_bears() {
+    let limit = LimitConfig { initial_limit: 3, samples_min: 1, ..LimitConfig::default() };
+    let mut harness = Harness::new(AdmissionConfig { limit, ..one_at_a_time() });
+    // Losses, until one at a time is what is left.
+    while harness.admission.limit().limit() > 1 {
+        let permit = harness.admitted(Priority::Critical);
+        harness.now += 1_000;
+        harness.admission.on_completed(harness.at(), &mut harness.rng, permit, Outcome::TimedOut);
+    }
+    let _permit = harness.admitted(Priority::Critical);
+    let tickets: Vec<Ticket> = (0..3).map(|_| harness.queued(Priority::Critical, 0)).collect();
+    harness.admission.reset(harness.at());
+    let mut admitted = Vec::new();
+    while let Some(Decided { ticket, verdict: Ok(_) }) = harness.admission.take_decision() {
+        admitted.push(ticket);
+    }
+    assert_eq!((admitted.as_slice(), harness.admission.waiting()), (&tickets[..2], 1));
 }
 
 #[test]

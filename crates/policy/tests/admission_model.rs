@@ -10,7 +10,7 @@ use seaworthy_policy::{Admission, Deadline, LimitConfig, Rng, Time};
 
 const MILLI: u64 = 1_000_000;
 /// How many intervals the queue of a critical priority may stand.
-const PATIENCE: u64 = 10;
+const PATIENCE: u64 = 50;
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -36,7 +36,7 @@ struct Model {
 
 impl Model {
     fn millis(duration: Duration) -> u64 {
-        u64::try_from(duration.as_millis()).unwrap()
+        u64::try_from(duration.as_millis()).expect("configurations are short")
     }
 
     fn of(&self, priority: Priority) -> Vec<Waiting> {
@@ -60,17 +60,19 @@ impl Model {
             && self.standing_since(priority).is_some_and(|since| since <= now)
     }
 
-    fn leave(&mut self, id: u64, fate: Option<Option<Reason>>) {
-        let index = self.waiting.iter().position(|waiting| waiting.id == id).unwrap();
+    fn end(&mut self, id: u64, fate: Option<Reason>) {
+        self.leave(id);
+        self.fates.push((id, fate));
+    }
+
+    fn leave(&mut self, id: u64) {
+        let index = self.waiting.iter().position(|waiting| waiting.id == id).expect("it waits");
         let Waiting { priority, key, .. } = self.waiting.remove(index);
         if self.of_key(priority, key).is_empty() {
             self.turns.entry(priority).or_default().retain(|other| *other != key);
         }
         if self.of(priority).is_empty() {
             self.busy_since.remove(&priority);
-        }
-        if let Some(fate) = fate {
-            self.fates.push((id, fate));
         }
     }
 
@@ -80,7 +82,7 @@ impl Model {
         late.retain(|(deadline, _)| *deadline <= now);
         late.sort_unstable();
         for (_, id) in late {
-            self.leave(id, Some(Some(Reason::DeadlineExpired)));
+            self.end(id, Some(Reason::DeadlineExpired));
         }
         for priority in Priority::ALL {
             for waiting in self.of(priority) {
@@ -91,9 +93,9 @@ impl Model {
                     && age >= Self::millis(self.config.codel_target)
                     && self.of(priority).len() > 1;
                 if age >= Self::millis(self.config.max_wait_duration) {
-                    self.leave(waiting.id, Some(Some(Reason::WaitedTooLong)));
+                    self.end(waiting.id, Some(Reason::WaitedTooLong));
                 } else if pointless {
-                    self.leave(waiting.id, Some(Some(Reason::Overloaded)));
+                    self.end(waiting.id, Some(Reason::Overloaded));
                 }
             }
         }
@@ -101,14 +103,14 @@ impl Model {
 
     fn hand_over(&mut self, now: u64) {
         while self.in_flight < self.config.limit.initial_limit && !self.waiting.is_empty() {
-            let priority = self.waiting.iter().map(|waiting| waiting.priority).max().unwrap();
+            let priority = self.waiting.iter().map(|waiting| waiting.priority).max().expect("somebody waits");
             let newest_first = self.newest_first(now, priority);
-            let turns = self.turns.get_mut(&priority).unwrap();
-            let key = turns.pop_front().unwrap();
+            let turns = self.turns.get_mut(&priority).expect("it has turns");
+            let key = turns.pop_front().expect("it has turns");
             turns.push_back(key);
             let own = self.of_key(priority, key);
             let chosen = if newest_first { own[own.len() - 1] } else { own[0] };
-            self.leave(chosen.id, Some(None));
+            self.end(chosen.id, None);
             self.in_flight += 1;
         }
     }
@@ -124,7 +126,7 @@ impl Model {
         }
         if self.waiting.len() as u64 >= u64::from(self.config.max_queue) {
             let victim = self.victim(now, new).ok_or(Reason::QueueFull)?;
-            self.leave(victim, Some(Some(Reason::Evicted)));
+            self.end(victim, Some(Reason::Evicted));
         }
         if self.of_key(new.priority, new.key).is_empty() {
             self.turns.entry(new.priority).or_default().push_back(new.key);
@@ -285,7 +287,7 @@ impl Pair {
         self.model.sweep(self.now);
         let id = self.tickets[&ticket];
         if self.model.waiting.iter().any(|waiting| waiting.id == id) {
-            self.model.leave(id, None);
+            self.model.leave(id);
         } else {
             // It was decided in this very moment, and is given up untaken.
             self.model.fates.retain(|(other, _)| *other != id);

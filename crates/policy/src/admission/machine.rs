@@ -12,9 +12,10 @@ use crate::limit::{Limit, Outcome, Permit};
 use crate::{Rng, Time};
 
 /// How many intervals the queue of a critical priority may stand before that is a state. It is served first, so it
-/// drains by itself unless critical calls alone are too many; at nine tenths of the capacity, bursts of them take
-/// longer than one interval, and dropping from those cost 5 % of critical calls.
-const CRITICAL_PATIENCE: u32 = 10;
+/// drains by itself unless critical calls alone are too many. At nine tenths of the capacity its bursts last for a
+/// second now and then; with a patience of one interval 5 % of critical calls were dropped, with ten up to 0.35 %,
+/// with fifty none. `max_queue` bounds the wait meanwhile.
+const CRITICAL_PATIENCE: u32 = 50;
 
 /// The bulkhead of one edge and the one queue in front of it.
 #[derive(Debug)]
@@ -104,6 +105,18 @@ impl Admission {
     /// else may wait.
     pub fn take_decision(&mut self) -> Option<Decided> {
         self.decisions.pop_front()
+    }
+
+    /// Forgets what was learnt about the backend. Those under way keep their places, those who wait go on waiting.
+    pub fn reset(&mut self, now: Time) {
+        let now = self.advance(now);
+        self.limit.reset();
+        self.pace = Pace::default();
+        if self.pid.is_some() {
+            self.pid = Some(Pid::new(self.config.codel_target, self.config.codel_interval));
+        }
+        self.hand_over(now);
+        self.check_in_debug();
     }
 
     /// The limit: how many may be under way, and how many are.

@@ -240,7 +240,7 @@ impl Queue {
         Some(self.ticket_at(bucket.list, newest_first))
     }
 
-    /// Who has waited longest in a priority, and since when; unless he is the only one and `only` says no.
+    /// Who has waited longest in a priority, and since when.
     pub(super) fn oldest(&self, priority: Priority) -> Option<(Ticket, Time)> {
         let all = self.classes[priority.rank()].all;
         let ticket = (all.oldest != NIL).then(|| self.ticket_at(all, false))?;

@@ -40,6 +40,7 @@ fn row(world: &World, from: f64, to: f64, most: f64, slowness: f64) -> Row {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a table for people, printed on demand")]
 fn print(name: &str, algorithm: Algorithm, row: Row) {
     let (goodput, p99) = (row.goodput * 100.0, row.p99);
     println!("| {name} | {algorithm:?} | {goodput:.1} % | {p99:.2} x | {} |", row.limit);
