@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode};
 use seaworthy_policy::Time;
 use seaworthy_policy::call::{AttemptKind, Cause, Class, Ended, Proof};
+use seaworthy_policy::entrance::Reason;
 
 use crate::connection::Client;
 use crate::driver::Driver;
@@ -29,6 +30,10 @@ pub(crate) struct Record {
     bytes: u64,
     degraded: Option<HeaderValue>,
     proxy_error: Option<&'static str>,
+    /// How long it waited in front of gates.
+    waited: Duration,
+    /// Which gate said no, and why.
+    refused: Option<(String, Reason)>,
     finished: bool,
 }
 
@@ -51,6 +56,8 @@ impl Record {
             bytes: 0,
             degraded: None,
             proxy_error: None,
+            waited: Duration::ZERO,
+            refused: None,
             finished: false,
         }
     }
@@ -76,6 +83,18 @@ impl Record {
     /// Why we answer, or do not answer, in the words of RFC 9209.
     pub(crate) fn broke_off(&mut self, error: &'static str) {
         self.proxy_error = Some(error);
+    }
+
+    /// It has waited so long in front of gates.
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.waited = waited;
+    }
+
+    /// A gate said no.
+    pub(crate) fn denied(&mut self, gate: &str, reason: Reason) {
+        let worker = &self.client.worker;
+        worker.shared.metrics.denied(worker.index, self.target, reason);
+        self.refused = Some((gate.to_owned(), reason));
     }
 
     /// The client did not wait for the end.
@@ -148,6 +167,13 @@ impl Record {
         }
         if let Some(error) = self.proxy_error {
             let _ = write!(line, ",\"proxy_error\":\"{error}\"");
+        }
+        if !self.waited.is_zero() {
+            line.push_str(",\"waited_ms\":");
+            millis(line, self.waited);
+        }
+        if let Some((gate, reason)) = &self.refused {
+            append(line, &[",\"refused\":\"", reason.as_str(), "\",\"refused_by\":\"", gate, "\""]);
         }
         if let Some(driver) = driver {
             self.attempts(line, driver);

@@ -39,6 +39,7 @@ pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     /// Where it came in.
     pub(crate) entry: Entry,
+    pub(crate) peer: IpAddr,
     /// The client's address, as a field value.
     pub(crate) peer_value: HeaderValue,
     pub(crate) signals: Rc<Signals>,
@@ -109,6 +110,7 @@ pub(crate) fn handle(
     let signals = Rc::new(Signals::default());
     let client = Rc::new(Client {
         last_active: Cell::new(worker.tick()),
+        peer,
         peer_value: address_value(peer),
         worker,
         entry,

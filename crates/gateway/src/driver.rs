@@ -14,12 +14,14 @@ use http::header::{HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request};
 use seaworthy_observe::Via;
 use seaworthy_policy::Time;
-use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Event, Failure, Pushback, Step};
+use seaworthy_policy::call::{AttemptId, Call, CallConfig, Class, Ended, Event, Failure, Pushback, Step};
+use seaworthy_policy::entrance::Ending;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
 use crate::body::Outgoing;
 use crate::edge::{Edge, Endpoint, Scratch, Start};
+use crate::entrance::Pass;
 use crate::headers::{ATTEMPT, DEADLINE, DEGRADED};
 use crate::upstream::{Answer, Attempt, AttemptError, Connection};
 use crate::worker::Worker;
@@ -58,6 +60,8 @@ pub(crate) struct Driver {
     committed: usize,
     timer: Option<Pin<Box<Sleep>>>,
     finished: bool,
+    /// What the request holds of the gates that it has passed.
+    pass: Option<Box<Pass>>,
 }
 
 impl Driver {
@@ -65,7 +69,7 @@ impl Driver {
     pub(crate) fn new(worker: Rc<Worker>, edge: Arc<Edge>, call: Call) -> Self {
         // Most calls need one attempt; room for four, as a vector would begin with, is beyond what is allocated cheaply.
         let slots = Vec::with_capacity(1);
-        Self { worker, edge, call, slots, committed: 0, timer: None, finished: false }
+        Self { worker, edge, call, slots, committed: 0, timer: None, finished: false, pass: None }
     }
 
     /// Runs the call until an answer is committed or the call gives up.
@@ -132,6 +136,15 @@ impl Driver {
         self.finished = true;
         let mut scratch = self.worker.scratch.borrow_mut();
         self.edge.tell(self.worker.now(), &mut self.call, event, &mut scratch);
+        drop(scratch);
+        if let Some(pass) = &mut self.pass {
+            pass.body(event);
+        }
+    }
+
+    /// Keeps what the request was given on its way in until the call has ended.
+    pub(crate) fn hold(&mut self, pass: Option<Box<Pass>>) {
+        self.pass = pass;
     }
 
     /// A byte of the committed response arrived.
@@ -169,10 +182,20 @@ impl Driver {
                     self.committed = usize::from(attempt);
                     let answer = self.slots[self.committed].answer.take();
                     outcome = Some(Outcome::Committed(answer.expect("policy commits what has answered")));
+                    let class = match self.call.trail()[self.committed].ended {
+                        Some((_, Ended::Committed(class))) => Some(class),
+                        _ => None,
+                    };
+                    if let Some(pass) = &mut self.pass {
+                        pass.head(class);
+                    }
                 }
                 Step::Fail(failure) => {
                     self.finished = true;
                     outcome = Some(Outcome::Failed(failure));
+                    if let Some(pass) = &mut self.pass {
+                        pass.end(Ending::Failed(failure.kind));
+                    }
                 }
             }
         }

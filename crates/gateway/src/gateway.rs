@@ -167,6 +167,9 @@ impl Gateway {
         for edge in &self.shared.edges {
             edge.reset();
         }
+        for gate in &self.shared.gates {
+            gate.reset();
+        }
         self.bus.emit(EventKind::PolicyReset);
     }
 

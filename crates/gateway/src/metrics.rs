@@ -8,8 +8,10 @@ use seaworthy_observe::metrics::{
     Counters, Describe, Gauges, Histograms, LATENCY_SECONDS, MetricError, Registry,
 };
 use seaworthy_policy::call::AttemptKind;
+use seaworthy_policy::entrance::Reason;
 
 use crate::edge::Edge;
+use crate::gate::{GateView, SharedGate};
 
 /// The classes of the `code_class` label; the last one stands for requests whose client left before an answer.
 const CODE_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
@@ -22,6 +24,7 @@ pub(crate) struct Metrics {
     durations: Histograms,
     in_flight: Gauges,
     attempts: Counters,
+    denied: Counters,
     received: Counters,
     sent: Counters,
     connections: Gauges,
@@ -45,6 +48,7 @@ impl Metrics {
         let by_listener: Vec<Vec<String>> = listeners.iter().map(|listener| vec![listener.clone()]).collect();
         let by_class = with_each(&by_target, &CODE_CLASSES);
         let by_kind = with_each(&by_edge, &ATTEMPT_KINDS);
+        let by_reason = with_each(&by_target, &Reason::ALL.map(Reason::as_str));
         asked(registry, edges)?;
         let describe = |name, help, labels, series| Describe { name, help, labels, series };
         Ok(Self {
@@ -74,6 +78,12 @@ impl Metrics {
                 "Attempts begun: first ones, retries and hedges.",
                 &["edge", "kind"],
                 &by_kind,
+            ))?,
+            denied: registry.counters(describe(
+                "seaworthy_denied_requests_total",
+                "Requests that a gate of ours refused before any service was asked, by reason.",
+                &["edge", "route", "reason"],
+                &by_reason,
             ))?,
             received: registry.counters(describe(
                 "seaworthy_client_received_bytes_total",
@@ -136,6 +146,11 @@ impl Metrics {
         self.attempts.add(shard, edge * ATTEMPT_KINDS.len() + kind, 1);
     }
 
+    /// A gate said no.
+    pub(crate) fn denied(&self, shard: usize, target: usize, reason: Reason) {
+        self.denied.add(shard, target * Reason::ALL.len() + reason.index(), 1);
+    }
+
     pub(crate) fn client_connected(&self, shard: usize, listener: usize, difference: i64) {
         self.connections.add(shard, listener, difference);
     }
@@ -177,6 +192,22 @@ fn asked(registry: &Registry, edges: &[Arc<Edge>]) -> Result<(), MetricError> {
     registry.counter_asked(describe, move || {
         edges.iter().map(|edge| (vec![edge.name.clone()], edge.ejections() as f64)).collect()
     })
+}
+
+/// How limits of concurrency stand, computed when somebody asks.
+pub(crate) fn gates_asked(registry: &Registry, gates: &[Arc<SharedGate>]) -> Result<(), MetricError> {
+    let ask = |name, help, value: fn(&GateView) -> u32| {
+        let gates = gates.to_vec();
+        let describe = Describe { name, help, labels: &["gate"], series: &[] };
+        registry.gauge_asked(describe, move || {
+            let stands =
+                |gate: &Arc<SharedGate>| Some((vec![gate.name.clone()], f64::from(value(&gate.view()?))));
+            gates.iter().filter_map(stands).collect()
+        })
+    };
+    ask("seaworthy_queued_requests", "Requests that wait for a place.", |view| view.waiting)?;
+    ask("seaworthy_concurrency", "Requests that have a place.", |view| view.in_flight)?;
+    ask("seaworthy_concurrency_limit", "Places that there are.", |view| view.limit)
 }
 
 /// Every label set, with every value of one more label behind it.

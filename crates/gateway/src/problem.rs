@@ -34,6 +34,8 @@ pub(crate) struct Problem {
     pub(crate) attempts: usize,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) allow: Option<String>,
+    /// The policy that said no, where one did: its place in the spec.
+    pub(crate) policy: Option<String>,
     /// The connection cannot be used any further.
     pub(crate) close: bool,
 }
@@ -51,6 +53,7 @@ impl Problem {
             attempts: 0,
             retry_after: None,
             allow: None,
+            policy: None,
             close: false,
         }
     }
@@ -83,6 +86,7 @@ impl Problem {
             attempts: told.trail.len(),
             retry_after: failure.retry_after,
             allow: None,
+            policy: None,
             close: false,
         }
     }
@@ -116,6 +120,9 @@ impl Problem {
         });
         if let Some(retry_after) = self.retry_after {
             document["retry_after_s"] = whole_seconds(retry_after).into();
+        }
+        if let Some(policy) = &self.policy {
+            document["policy"] = policy.as_str().into();
         }
         Bytes::from(document.to_string())
     }

@@ -14,6 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use seaworthy_observe::Via;
 use seaworthy_policy::call::{Call, Failure};
+use seaworthy_policy::entrance::Denied;
 use seaworthy_policy::exchange::{Admission, Answer as Say, Key, MethodKind, Refusal, RequestHead};
 
 use crate::access::Record;
@@ -21,6 +22,7 @@ use crate::body::{ClientBody, Outgoing, REPLAY_LENGTH_MAX, ResponseBody, is_even
 use crate::connection::Client;
 use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
 use crate::driver::{Driver, Outcome, Template};
+use crate::entrance::Pass;
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
     ATTEMPT, DEADLINE, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, deadline_ms,
@@ -28,6 +30,7 @@ use crate::headers::{
 };
 use crate::listener::Entry;
 use crate::problem::{Problem, Told};
+use crate::quota::QuotaFields;
 use crate::route::{Routed, is_unambiguous};
 use crate::shared::Target;
 use crate::upstream::Answer;
@@ -158,16 +161,48 @@ async fn forward(
         Admission::Call { safety, deadline } => (safety, deadline),
         Admission::Refuse(refusal) => return refuse(refused(refusal), record),
     };
+    let mut pass = Pass::new(client, &target.gates, target.exchange.enter(deadline));
+    let mut quotas = QuotaFields::default();
+    if let Some(pass) = &mut pass {
+        let entered = pass.enter(client.peer, head.headers()).await;
+        record.waited(pass.waited());
+        quotas = pass.quota_fields();
+        if let Err(denied) = entered {
+            let mut response = deny(target, &denied, pass.name_of(denied.gate), record);
+            quotas.apply(response.headers_mut());
+            return response;
+        }
+    }
     prepare(head.headers_mut(), target, client, record.request_id());
     let replayable = body.is_replayable();
     let template = Template { head, body, config: Arc::clone(&target.call), deadline };
     let call = Call::new(Arc::clone(&target.call), target.lane, safety, replayable, deadline);
     let mut driver = Driver::new(worker, Arc::clone(&target.edge), call);
-    match driver.run(&template).await {
+    driver.hold(pass);
+    let mut response = match driver.run(&template).await {
         Outcome::Committed(answer) => deliver(client, answer, driver, record, old_version),
         Outcome::Failed(failure) => {
             let limit = deadline.saturating_since(now);
             give_up(target, &failure, &driver, record, limit)
+        }
+    };
+    quotas.apply(response.headers_mut());
+    response
+}
+
+/// Says no because a gate did.
+fn deny(target: &Target, denied: &Denied, gate: &str, mut record: Record) -> Response<ResponseBody> {
+    record.denied(gate, denied.reason);
+    match target.exchange.on_denied(denied) {
+        Say::Problem { status, .. } => refuse(crate::entrance::denied(denied, gate, status), record),
+        Say::Degrade(step) => {
+            let problem = crate::entrance::denied(denied, gate, denied.reason.status());
+            record.broke_off(problem.error);
+            let response = degraded(target, step, problem, record.request_id());
+            record.answered(response.status(), response.headers().get(DEGRADED).cloned());
+            record.add_bytes(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
+            record.finish_unasked();
+            response
         }
     }
 }

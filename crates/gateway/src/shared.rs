@@ -6,13 +6,16 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::StatusCode;
 use seaworthy_observe::{Clock, DialTable, EventBus, LogSink, Via};
+use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::CallConfig;
+use seaworthy_policy::entrance::Scope;
 use seaworthy_policy::exchange::{Exchange, ExchangeConfig};
-use seaworthy_spec::plan::{DegradeStep, Plan, RoutePlan, ServiceKind, ServicePlan};
+use seaworthy_spec::plan::{DegradeStep, EntrancePlan, Plan, RoutePlan, ServiceKind, ServicePlan};
 
 use crate::edge::{Edge, EdgeSpec, Suspicions};
+use crate::gate::{Row, SharedGate, gates, row};
 use crate::gateway::{GatewayError, GatewayPorts};
-use crate::metrics::{Labels, Metrics};
+use crate::metrics::{Labels, Metrics, gates_asked};
 use crate::route::Router;
 
 /// Where a request goes and how it is protected: a route, or an egress listener.
@@ -22,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) call: Arc<CallConfig>,
     pub(crate) exchange: Exchange,
     pub(crate) degrade: Vec<FixedAnswer>,
+    /// What its requests must pass.
+    pub(crate) gates: Row,
 }
 
 /// A rung of the degradation ladder, ready to be sent.
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
     /// The index of those.
     pub(crate) unrouted: usize,
     pub(crate) edges: Vec<Arc<Edge>>,
+    /// All gates, for their timers.
+    pub(crate) gates: Vec<Arc<SharedGate>>,
     pub(crate) metrics: Metrics,
     pub(crate) zones: Vec<String>,
     pub(crate) suspicions: Suspicions,
@@ -71,6 +78,7 @@ struct Builder<'a> {
     edges: Vec<Arc<Edge>>,
     targets: Vec<Target>,
     labels: Vec<Labels>,
+    gates: Vec<Arc<SharedGate>>,
 }
 
 impl Shared {
@@ -84,16 +92,18 @@ impl Shared {
             edges: Vec::new(),
             targets: Vec::new(),
             labels: Vec::new(),
+            gates: Vec::new(),
         };
         builder.ingress();
         builder.egress();
-        let Builder { edges, targets, mut labels, suspicions, .. } = builder;
+        let Builder { edges, targets, mut labels, suspicions, gates, .. } = builder;
         let unrouted = labels.len();
         labels.push(("ingress".to_owned(), String::new()));
         let mut listeners = vec!["ingress".to_owned()];
         listeners.extend(egresses(plan).map(|egress| format!("egress:{}", egress.service.name)));
         let metrics =
             Metrics::register(&ports.metrics, &labels, &edges, &listeners).map_err(GatewayError::Metrics)?;
+        gates_asked(&ports.metrics, &gates).map_err(GatewayError::Metrics)?;
         let ports = Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
         Ok(Self {
             ports,
@@ -102,6 +112,7 @@ impl Shared {
             labels,
             unrouted,
             edges,
+            gates,
             metrics,
             zones: plan.zones.clone(),
             suspicions,
@@ -129,15 +140,30 @@ impl Builder<'_> {
             .iter()
             .map(|(service, lanes)| (*service, self.edge(*service, Via::Ingress, *lanes)))
             .collect();
+        let common = self.gates(&self.plan.entrance, Scope::Gateway, "gateway");
+        let of_edges: BTreeMap<usize, Vec<Arc<SharedGate>>> = lanes
+            .keys()
+            .map(|service| {
+                let plan = &self.plan.services[*service];
+                // The throttle is the caller's brake; here the callers are clients.
+                let entrance = EntrancePlan { throttle: None, ..plan.entrance.clone() };
+                let path = format!("services.{}.policy", plan.name);
+                (*service, self.gates(&entrance, Scope::Edge, &path))
+            })
+            .collect();
         let mut next_lane: BTreeMap<usize, usize> = BTreeMap::new();
         for route in &self.plan.routes {
             let lane = next_lane.entry(route.to).or_default();
+            let own = self.gates(&route.entrance, Scope::Route, &format!("routes.{}", route.name));
+            let gates = row(own.iter().chain(&of_edges[&route.to]).chain(&common));
+            let way = Way { degrade_steps: route.degrade.len(), priority: route.entrance.priority };
             let target = Target {
                 edge: Arc::clone(&edges[&route.to]),
                 lane: *lane,
                 call: Arc::clone(&route.call),
-                exchange: exchange(&route.call, route.keyed, route.degrade.len()),
+                exchange: exchange(&route.call, route.keyed, way, gates.len()),
                 degrade: fixed_answers(route),
+                gates,
             };
             *lane += 1;
             self.labels.push((target.edge.name.clone(), route.name.clone()));
@@ -153,14 +179,25 @@ impl Builder<'_> {
             }
             let edge = self.edge(index, Via::Egress, 1);
             self.labels.push((edge.name.clone(), String::new()));
+            let path = format!("services.{}.policy", service.name);
+            let gates = row(&self.gates(&service.entrance, Scope::Edge, &path));
             self.targets.push(Target {
                 edge,
                 lane: 0,
                 call: Arc::clone(&service.call),
-                exchange: exchange(&service.call, service.keyed, 0),
+                exchange: exchange(&service.call, service.keyed, Way::default(), gates.len()),
                 degrade: Vec::new(),
+                gates,
             });
         }
+    }
+
+    /// The gates that the plan asks for at one place.
+    fn gates(&mut self, plan: &EntrancePlan, scope: Scope, path: &str) -> Vec<Arc<SharedGate>> {
+        let seed = self.seed.rotate_left(31).wrapping_add(self.gates.len() as u64);
+        let gates = gates(plan, scope, path, seed);
+        self.gates.extend(gates.iter().cloned());
+        gates
     }
 
     fn edge(&mut self, service: usize, via: Via, lanes: usize) -> Arc<Edge> {
@@ -185,8 +222,17 @@ impl Builder<'_> {
     }
 }
 
-fn exchange(call: &CallConfig, keyed: bool, degrade_steps: usize) -> Exchange {
-    Exchange::new(ExchangeConfig { keyed, total_timeout: call.total_timeout, degrade_steps })
+/// What distinguishes a route from an egress.
+#[derive(Default)]
+struct Way {
+    degrade_steps: usize,
+    priority: Priority,
+}
+
+fn exchange(call: &CallConfig, keyed: bool, way: Way, gates: usize) -> Exchange {
+    let Way { degrade_steps, priority } = way;
+    let total_timeout = call.total_timeout;
+    Exchange::new(ExchangeConfig { keyed, total_timeout, degrade_steps, priority, gates })
 }
 
 fn fixed_answers(route: &RoutePlan) -> Vec<FixedAnswer> {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::handle;
 use crate::edge::{Edge, Scratch};
+use crate::gate::SharedGate;
 use crate::headers::RequestIds;
 use crate::listener::Entry;
 use crate::shared::Shared;
@@ -218,6 +219,9 @@ async fn main(start: Start) {
         for edge in &worker.shared.edges {
             tokio::task::spawn_local(run_timer(Rc::clone(&worker), Arc::clone(edge)));
         }
+        for gate in &worker.shared.gates {
+            tokio::task::spawn_local(run_gate(Rc::clone(&worker), Arc::clone(gate)));
+        }
     }
     // An error means that nobody can command any more, which is as good as a stop.
     let told = commands.wait_for(|command| *command != Command::Run).await.map(|command| *command);
@@ -316,6 +320,19 @@ async fn run_timer(worker: Rc<Worker>, edge: Arc<Edge>) {
             Some(next) => tokio::select! {
                 () = tokio::time::sleep_until(worker.instant(next)) => {}
                 () = edge.rearm.notified() => {}
+            },
+        }
+    }
+}
+
+/// Runs the timers of a gate.
+async fn run_gate(worker: Rc<Worker>, gate: Arc<SharedGate>) {
+    loop {
+        match gate.on_timer(worker.tick()) {
+            None => gate.rearmed().await,
+            Some(next) => tokio::select! {
+                () = tokio::time::sleep_until(worker.instant(next)) => {}
+                () = gate.rearmed() => {}
             },
         }
     }

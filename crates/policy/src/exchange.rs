@@ -7,12 +7,20 @@
 //! **Model.** `admit` turns a request's head into a [`Safety`] and a deadline, or a refusal; `on_failure` walks the
 //! degradation ladder and ends in a typed problem: 502 when they failed, 503 when it is us, 504 when a timer fired.
 //!
+//! **The order.** Deadline and priority come with the head (`admit`); then the gates of the way in are asked, one after
+//! the other (`enter`, see [`entrance`](crate::entrance)); then the call begins. A request that may not pass goes the
+//! same ladder as a failed one when we are short of room (503), and hears the truth when it asked for more than its
+//! share (429): a soothing answer would invite it to go on.
+//!
 //! **Deadlines on the wire** are relative, only ever shorten, and count only from trusted peers: a wall-clock deadline is
 //! wrong wherever a clock is, and a client's header must not raise a limit.
 
 use std::time::Duration;
 
+use crate::Deadline;
+use crate::admission::Priority;
 use crate::call::{Failure, FailureKind, RETRY_AFTER_DEFAULT, Safety};
+use crate::entrance::{Denied, Passage, Reason};
 use crate::time::Time;
 
 /// What the plan says about a route or an egress.
@@ -24,6 +32,10 @@ pub struct ExchangeConfig {
     pub total_timeout: Duration,
     /// Rungs of the degradation ladder.
     pub degrade_steps: usize,
+    /// How much its requests matter where not all can be served.
+    pub priority: Priority,
+    /// How many gates its requests must pass.
+    pub gates: usize,
 }
 
 /// What RFC 9110 §9.2 says about a method.
@@ -151,6 +163,19 @@ impl Exchange {
         Admission::Call { safety, deadline: now.after(time_left) }
     }
 
+    /// The way in of a request that was admitted. Time spent on it counts.
+    pub fn enter(&self, deadline: Time) -> Passage {
+        Passage::new(self.config.gates, self.config.priority, Deadline::at(deadline))
+    }
+
+    /// What to say when a gate said no.
+    pub fn on_denied(&self, denied: &Denied) -> Answer {
+        if denied.reason != Reason::RateLimited && self.config.degrade_steps > 0 {
+            return Answer::Degrade(0);
+        }
+        Answer::Problem { status: denied.reason.status(), retry_after: Some(denied.retry_after) }
+    }
+
     /// What to say when the call failed.
     pub fn on_failure(&self, failure: &Failure) -> Answer {
         // Whoever does not know whether the ticket was bought must not be told something soothing.
@@ -186,8 +211,13 @@ impl FailureKind {
 mod tests {
     use super::*;
 
-    const CONFIG: ExchangeConfig =
-        ExchangeConfig { keyed: true, total_timeout: Duration::from_secs(15), degrade_steps: 0 };
+    const CONFIG: ExchangeConfig = ExchangeConfig {
+        keyed: true,
+        total_timeout: Duration::from_secs(15),
+        degrade_steps: 0,
+        priority: Priority::Critical,
+        gates: 0,
+    };
 
     fn admit(config: ExchangeConfig, method: &str, key: Key, time_left: Option<Duration>) -> Admission {
         let head = RequestHead { method: MethodKind::of(method), key, time_left };

@@ -21,6 +21,7 @@ pub mod budget;
 pub mod call;
 pub mod deadline;
 pub mod ejection;
+pub mod entrance;
 pub mod error;
 pub mod exchange;
 pub mod fallback;

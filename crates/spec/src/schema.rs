@@ -78,6 +78,10 @@ fn shape(shape_: Shape) -> Value {
         Shape::Ratio | Shape::Share => pattern(SHARE),
         Shape::Rate => pattern(RATE),
         Shape::Count(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Shape::CountOr(least, most, words) => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": least, "maximum": most }, { "enum": words }] })
+        }
+        Shape::Factor => json!({ "type": "number", "exclusiveMinimum": 1, "maximum": 1000 }),
         Shape::Status => json!({ "type": "integer", "minimum": 100, "maximum": 599 }),
         Shape::Address => pattern("^.+:[0-9]{1,5}$"),
         Shape::Endpoint => pattern("^http://[^/]+/?$"),

@@ -4,6 +4,7 @@
 mod differential;
 mod drain;
 mod egress;
+mod entrance;
 mod policy;
 mod requests;
 mod responses;

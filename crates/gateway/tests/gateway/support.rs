@@ -15,7 +15,7 @@ use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_spec::plan::{
-    Place, Plan, ProbeAction, ProbePlan, RouteMatch, RoutePlan, ServiceKind, ServicePlan,
+    EntrancePlan, Place, Plan, ProbeAction, ProbePlan, RouteMatch, RoutePlan, ServiceKind, ServicePlan,
 };
 
 use crate::stub::{PATIENCE, Stub, fields, read_body, read_head};
@@ -34,6 +34,7 @@ pub(crate) fn service(name: &str) -> ServicePlan {
         call: Arc::new(call()),
         pool: PoolConfig::default(),
         keyed: false,
+        entrance: EntrancePlan::default(),
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn route(name: &str, matches: &str) -> RoutePlan {
         to: 0,
         call: Arc::new(call()),
         keyed: false,
+        entrance: EntrancePlan::default(),
         degrade: Vec::new(),
     }
 }
@@ -68,6 +70,7 @@ pub(crate) fn plan(services: Vec<ServicePlan>, routes: Vec<RoutePlan>) -> Plan {
         sha256: String::new(),
         listen: Some(any),
         admin: any,
+        entrance: EntrancePlan::default(),
         drain: Duration::from_secs(30),
         zones: vec!["a".to_owned(), "b".to_owned()],
         services,

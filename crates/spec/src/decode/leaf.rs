@@ -31,6 +31,11 @@ pub(super) fn leaf(shape: Shape, scalar: &Scalar, span: Span) -> Result<Data, Di
         Shape::Share => reader.share(true),
         Shape::Rate => forms::rate(text).map(Data::Rate).map_err(|error| reader.unreadable("rate", error)),
         Shape::Count(least, most) => reader.count(least, most),
+        Shape::CountOr(least, most, words) => match scalar.kind() {
+            ScalarKind::Text => reader.word(words, &[]),
+            _ => reader.count(least, most),
+        },
+        Shape::Factor => reader.factor(),
         Shape::Status => reader.count(100, 599),
         Shape::Address => http::address(text).map(Data::Address).map_err(|error| reader.refused(error)),
         Shape::Endpoint => http::endpoint(text).map(Data::Address).map_err(|error| reader.refused(error)),
@@ -174,6 +179,16 @@ impl Leaf<'_> {
             return Err(self.out_of_range("must be more than `0%`"));
         }
         Ok(Data::Ratio(share))
+    }
+
+    fn factor(&self) -> Result<Data, Diagnostic> {
+        if !matches!(self.scalar.kind(), ScalarKind::Integer | ScalarKind::Float) {
+            return Err(self.wrong_type("not a number"));
+        }
+        match self.scalar.text.parse::<f64>() {
+            Ok(factor) if factor > 1.0 && factor <= 1000.0 => Ok(Data::Factor(factor)),
+            _ => Err(self.out_of_range("must be above 1, and at most 1000")),
+        }
     }
 
     fn count(&self, least: u64, most: u64) -> Result<Data, Diagnostic> {

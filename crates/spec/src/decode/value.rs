@@ -29,6 +29,8 @@ pub(crate) enum Data {
     /// Per second.
     Rate(f64),
     Count(u64),
+    /// Above 1.
+    Factor(f64),
     Address(SocketAddr),
     Match(RouteMatch),
     Request {
@@ -130,6 +132,10 @@ impl Value {
 
     pub(crate) fn as_count(&self) -> Option<u64> {
         if let Data::Count(count) = self.data { Some(count) } else { None }
+    }
+
+    pub(crate) fn as_factor(&self) -> Option<f64> {
+        if let Data::Factor(factor) = self.data { Some(factor) } else { None }
     }
 
     pub(crate) fn as_address(&self) -> Option<SocketAddr> {

@@ -3,6 +3,7 @@
 use seaworthy_policy::breaker::PROBES_MAX;
 use seaworthy_policy::call::MAX_ATTEMPTS;
 
+use super::entrance::{CONCURRENCY_KEY, THROTTLE_KEY};
 use super::table::{Alias, Key, Shape, Table, alias, key};
 
 /// The policy of a service.
@@ -33,6 +34,8 @@ pub(crate) static POLICY: Table = Table {
                 Shape::Object(&IDEMPOTENCY),
                 "Whether writes may be sent again under their key.",
             ),
+            CONCURRENCY_KEY,
+            THROTTLE_KEY,
         ],
     ],
     rest: None,
@@ -92,6 +95,8 @@ const FOREIGN: &[Alias] = &[
     alias("outlier_detection", "the word here is `ejection`"),
     alias("outlierDetection", "the word here is `ejection`"),
     alias("hedging", "the word here is `hedge`"),
+    alias("bulkhead", "the word here is `concurrency`"),
+    alias("throttle", "the word here is `adaptive_throttle`"),
     alias("on_fail", "what is answered after a failure stands in a route's `degrade`"),
     alias("interval", "waits between attempts are `retry: { initial_backoff: {time} }`"),
 ];

@@ -70,6 +70,10 @@ pub(crate) enum Shape {
     Rate,
     /// A whole number within these bounds.
     Count(u64, u64),
+    /// A whole number within these bounds, or one of these words.
+    CountOr(u64, u64, &'static [&'static str]),
+    /// A number above 1, at most 1000.
+    Factor,
     /// An HTTP status.
     Status,
     /// Address and port to listen on.
@@ -163,6 +167,10 @@ impl Shape {
             Self::Ratio | Self::Share => "a share such as `99.9%`".into(),
             Self::Rate => "a rate such as `200/s` or `10/m`".into(),
             Self::Count(least, most) => format!("a whole number from {least} to {most}"),
+            Self::CountOr(least, most, words) => {
+                format!("a whole number from {least} to {most}, or {}", one_of(words))
+            }
+            Self::Factor => "a number above 1 such as `2` or `1.5`".into(),
             Self::Status => "an HTTP status such as `503`".into(),
             Self::Address => "an address and port such as `127.0.0.1:8080`".into(),
             Self::Endpoint => "a URL such as `http://127.0.0.1:9000`".into(),

@@ -1,5 +1,6 @@
 //! The top of a spec, routes, data and loads.
 
+use super::entrance::{CONCURRENCY_KEY, PRIORITY_KEY, RATE_LIMIT_KEY};
 use super::failure::FAILURE;
 use super::policy::{IDEMPOTENCY, ROUTE_POLICY};
 use super::service::SERVICE;
@@ -66,6 +67,8 @@ static GATEWAY: Table = Table {
         key("listen", Shape::Address, "Where clients connect; port 0 picks a free one.").required(),
         key("drain", Shape::DurationOrZero, "How long requests in flight may take when the gateway stops.")
             .or("30s"),
+        RATE_LIMIT_KEY,
+        CONCURRENCY_KEY,
     ]],
     rest: None,
     exactly_one: &[],
@@ -74,6 +77,8 @@ static GATEWAY: Table = Table {
         alias("address", "the word here is `listen`"),
         alias("bind", "the word here is `listen`"),
         alias("grace", "the word here is `drain`"),
+        alias("rateLimit", "the word here is `rate_limit`"),
+        alias("max_connections", "write `concurrency: { limit: {} }`; requests are counted, not connections"),
     ],
 };
 
@@ -130,8 +135,9 @@ static ROUTE: Table = Table {
             "What is answered instead when the call failed; the first step that can.",
         ),
         key("cache", Shape::Json, "Answers kept for a while.").later(),
-        key("priority", Shape::Text, "What is shed last.").later(),
-        key("rate_limit", Shape::Json, "How much one client may ask for.").later(),
+        PRIORITY_KEY,
+        RATE_LIMIT_KEY,
+        CONCURRENCY_KEY,
     ]],
     rest: None,
     exactly_one: &[],
@@ -145,6 +151,10 @@ static ROUTE: Table = Table {
         alias("timeout", "write `policy: { total_timeout: {time} }`"),
         alias("retries", "write `policy: { retry: { max_attempts: {} } }`; it counts the first attempt too"),
         alias("fallback", "the word here is `degrade`"),
+        alias("rateLimit", "the word here is `rate_limit`"),
+        alias("throttle", "write `rate_limit: { limit_for_period: 100 }`"),
+        alias("bulkhead", "the word here is `concurrency`"),
+        alias("criticality", "the word here is `priority`"),
         alias("on_fail", "the word here is `degrade`"),
     ],
 };

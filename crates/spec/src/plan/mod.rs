@@ -2,6 +2,7 @@
 //!
 //! Everything downstream (check, gateway, supervisor, drill) reads the plan and never the YAML.
 
+mod entrance;
 mod failure;
 mod load;
 mod promise;
@@ -9,6 +10,7 @@ mod route;
 mod service;
 mod whole;
 
+pub use entrance::{EntrancePlan, Gated, KeySource};
 pub use failure::{FailurePlan, FaultKind, FaultPlan, Mechanism, Response, Target};
 pub use load::{IdPath, IdStep, LoadPlan, ReadBack};
 pub use promise::{During, Limit, Promise, Word};

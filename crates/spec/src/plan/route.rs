@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use seaworthy_policy::call::CallConfig;
 
-use super::Place;
+use super::{EntrancePlan, Place};
 
 /// A route from the ingress to a service.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct RoutePlan {
     pub call: Arc<CallConfig>,
     /// Unsafe requests must carry an idempotency key that the backend honours.
     pub keyed: bool,
+    /// Its priority, and what its requests must pass.
+    pub entrance: EntrancePlan,
     /// What to answer when the call failed, in order.
     pub degrade: Vec<DegradeStep>,
 }

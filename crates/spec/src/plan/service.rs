@@ -9,7 +9,7 @@ use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_policy::restart::RestartConfig;
 
-use super::Place;
+use super::{EntrancePlan, Place};
 
 /// A service and the policy of every edge to it.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct ServicePlan {
     pub pool: PoolConfig,
     /// Unsafe requests must carry an idempotency key that the backend honours (egress edge).
     pub keyed: bool,
+    /// What calls must pass on each way to it; the throttle at its egress.
+    pub entrance: EntrancePlan,
 }
 
 impl ServicePlan {

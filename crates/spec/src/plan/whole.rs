@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DataPlan, FailurePlan, LoadPlan, Mechanism, RoutePlan, ServiceKind, ServicePlan, Target};
+use super::{
+    DataPlan, EntrancePlan, FailurePlan, LoadPlan, Mechanism, RoutePlan, ServiceKind, ServicePlan, Target,
+};
 
 /// A whole spec, resolved.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Plan {
     pub listen: Option<SocketAddr>,
     /// Where the admin API listens.
     pub admin: SocketAddr,
+    /// What every request of a client must pass.
+    pub entrance: EntrancePlan,
     /// How long a drain may take.
     pub drain: Duration,
     /// Zones in the order of the spec; never empty (one unnamed zone when the spec lists none).

@@ -2,6 +2,7 @@
 //! and contradictions are reported, all of them at once.
 
 mod data;
+mod entrance;
 mod failures;
 mod faults;
 mod loads;

@@ -60,6 +60,7 @@ impl<'a> Resolver<'a> {
             self.setting("name", name.clone(), origin);
         }
         let (listen, drain) = self.gateway();
+        let entrance = self.gateway_entrance();
         let admin = self.admin();
         self.zones();
         let services = self.services();
@@ -78,6 +79,7 @@ impl<'a> Resolver<'a> {
             sha256: self.source.sha256().to_owned(),
             listen,
             admin,
+            entrance,
             drain,
             zones: if zones.is_empty() { vec![String::new()] } else { zones },
             services,

@@ -54,6 +54,7 @@ impl Resolver<'_> {
         let policy = section.under("policy");
         let mut call = self.route_call(&policy, &default.name, &default.call);
         let degrade = self.degrade(&section);
+        let entrance = self.route_entrance(&section, call.attempt_timeout);
         let keyed = self.route_keyed(&section, &policy, default.keyed);
         // Clients wait for an endpoint unless there is something better to answer at once.
         call.park = degrade.is_empty() && default.parks;
@@ -64,6 +65,7 @@ impl Resolver<'_> {
             to: to?,
             call: call.into(),
             keyed,
+            entrance,
             degrade,
         })
     }

@@ -49,6 +49,7 @@ impl Resolver<'_> {
         };
         let is_external = matches!(kind, ServiceKind::External { .. });
         let Policy { call, pool, keyed } = self.service_policy(&section, endpoint_count, is_external);
+        let entrance = self.service_entrance(&section, call.attempt_timeout);
         ServicePlan {
             name: name.text.clone(),
             place: self.place(name.span),
@@ -58,6 +59,7 @@ impl Resolver<'_> {
             call: call.into(),
             pool,
             keyed,
+            entrance,
         }
     }
 

@@ -17,7 +17,8 @@ use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_policy::restart::{CrashLoop, RestartConfig};
 use seaworthy_spec::plan::{
-    Need, Place, Plan, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,
+    EntrancePlan, Need, Place, Plan, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind,
+    ServicePlan,
 };
 use seaworthy_supervise::{SuperviseError, Supervisor, SupervisorPorts};
 use tempfile::TempDir;
@@ -233,6 +234,7 @@ pub(crate) fn service(name: &str, arguments: &[&str]) -> ServicePlan {
         call: Arc::default(),
         pool: PoolConfig::default(),
         keyed: false,
+        entrance: EntrancePlan::default(),
     }
 }
 
@@ -260,6 +262,7 @@ fn plan(folder: &Path, services: Vec<ServicePlan>) -> Plan {
         sha256: String::new(),
         listen: None,
         admin: ([127, 0, 0, 1], 0).into(),
+        entrance: EntrancePlan::default(),
         drain: Duration::from_secs(1),
         zones: vec!["a".to_owned(), "b".to_owned()],
         services,
