@@ -115,7 +115,7 @@ static CONCURRENCY: Table = Table {
         key("max_wait", Shape::DurationOrZero, "Nobody waits longer, nor beyond the deadline.").or("1s"),
         key(
             "discipline",
-            Shape::Word(&["fifo", "adaptive_lifo"]),
+            Shape::WordOrLater(&["fifo", "adaptive_lifo"], &["lifo"]),
             "Who goes first: the oldest, or the newest as long as the queue stands.",
         )
         .or("adaptive_lifo"),

@@ -95,6 +95,8 @@ const FOREIGN: &[Alias] = &[
     alias("outlier_detection", "the word here is `ejection`"),
     alias("outlierDetection", "the word here is `ejection`"),
     alias("hedging", "the word here is `hedge`"),
+    alias("rate_limit", "a rate limit belongs to a route, or to the `gateway` for everything that comes in"),
+    alias("priority", "a priority belongs to a route"),
     alias("bulkhead", "the word here is `concurrency`"),
     alias("throttle", "the word here is `adaptive_throttle`"),
     alias("on_fail", "what is answered after a failure stands in a route's `degrade`"),
