@@ -1,5 +1,4 @@
 //! What requests must pass: what is written is what is meant, and what is not written is off.
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::time::Duration;
 
