@@ -223,7 +223,7 @@ impl Builder<'_> {
 }
 
 /// What distinguishes a route from an egress.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Way {
     degrade_steps: usize,
     priority: Priority,

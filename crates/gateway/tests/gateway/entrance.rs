@@ -90,6 +90,12 @@ fn begin(rig: &Rig, path: &str, fields: &str) -> Wire {
     wire
 }
 
+fn all_served(wires: &mut [Wire]) {
+    for wire in wires {
+        assert_eq!(wire.reply(false).status, 200);
+    }
+}
+
 fn queued(rig: &Rig, gate: &str) -> u64 {
     rig.metric(&format!("seaworthy_queued_requests{{gate=\"{gate}\"}}"))
 }
@@ -209,7 +215,7 @@ fn two_clients_take_turns() {
         eventually("its place", || queued(&rig, SERVICE_GATE) == before + 1);
     }
     (0..6).for_each(|_| held.let_go());
-    wires.iter_mut().for_each(|wire| assert_eq!(wire.reply(false).status, 200));
+    all_served(&mut wires);
     assert_eq!(held.order(), ["first", "g1", "m1", "g2", "m2", "g3"]);
 }
 
@@ -238,7 +244,7 @@ fn critical_requests_are_served_while_sheddable_ones_are_shed() {
     }
     (0..3).for_each(|_| held.let_go());
     assert_eq!(first.reply(false).status, 200);
-    buys.iter_mut().for_each(|buy| assert_eq!(buy.reply(false).status, 200));
+    all_served(&mut buys);
     assert!(held.order()[1..].iter().all(|path| path.starts_with("buy/")), "{:?}", held.order());
     let denied = |route: &str| {
         rig.metric(&format!(
@@ -281,21 +287,19 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     let rig = Rig::logging(&plan, LogSink::discard(), 2);
     rig.up("api", "1", stub.address);
     let answered = AtomicUsize::new(0);
+    // Every third client is gone before, while, or after it is its turn.
+    let one = |number: u64| {
+        let mut wire = begin(&rig, "x", "");
+        if number.is_multiple_of(3) {
+            return std::thread::sleep(Duration::from_micros(700 * (number / 3 % 8)));
+        }
+        assert_eq!(wire.reply(false).status, 200);
+        answered.fetch_add(1, Ordering::Relaxed);
+    };
     std::thread::scope(|scope| {
-        for client in 0..8_u64 {
-            let (rig, answered) = (&rig, &answered);
-            scope.spawn(move || {
-                for round in 0..40_u64 {
-                    let mut wire = begin(rig, "x", "");
-                    if (client + round) % 3 == 0 {
-                        // Gone before, while, or after it is its turn.
-                        std::thread::sleep(Duration::from_micros(700 * (round % 8)));
-                        continue;
-                    }
-                    assert_eq!(wire.reply(false).status, 200);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+        for client in 0..8 {
+            let one = &one;
+            scope.spawn(move || (0..40).for_each(|round| one(client + round)));
         }
     });
     assert!(answered.load(Ordering::Relaxed) > 150);
@@ -365,7 +369,7 @@ fn the_narrowest_limit_comes_first_and_the_gateways_is_shared() {
     eventually("the other service", || held.order().len() == 2);
     assert_eq!(under_way(&rig, "gateway.concurrency"), 2);
     (0..4).for_each(|_| held.let_go());
-    wires.iter_mut().for_each(|wire| assert_eq!(wire.reply(false).status, 200));
+    all_served(&mut wires);
 }
 
 #[test]
