@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use seaworthy_policy::Time;
 use seaworthy_policy::call::{Class, Event, FailureKind};
 use seaworthy_policy::entrance::{Denied, Ending, Passage, Reason, Step};
 
@@ -13,6 +14,7 @@ use crate::connection::Client;
 use crate::gate::Row;
 use crate::problem::Problem;
 use crate::quota::QuotaFields;
+use crate::shared::Target;
 use crate::worker::Worker;
 
 /// A request that is on its way in, or has passed. Dropping it gives everything back.
@@ -25,9 +27,13 @@ pub(crate) struct Pass {
 
 impl Pass {
     /// A request in front of the first gate; `None` where there are none.
-    pub(crate) fn new(client: &Client, row: &Row, passage: Passage) -> Option<Box<Self>> {
-        let pass = || Self { worker: Rc::clone(&client.worker), row: Arc::clone(row), passage, class: None };
-        (!row.is_empty()).then(|| Box::new(pass()))
+    pub(crate) fn new(client: &Client, target: &Target, deadline: Time) -> Option<Box<Self>> {
+        let (worker, row) = (&client.worker, &target.gates);
+        if row.is_empty() {
+            return None;
+        }
+        let passage = target.exchange.enter(deadline);
+        Some(Box::new(Self { worker: Rc::clone(worker), row: Arc::clone(row), passage, class: None }))
     }
 
     /// Walks through the gates. Safe to be dropped anywhere: the client may leave while it waits.

@@ -161,7 +161,7 @@ async fn forward(
         Admission::Call { safety, deadline } => (safety, deadline),
         Admission::Refuse(refusal) => return refuse(refused(refusal), record),
     };
-    let mut pass = Pass::new(client, &target.gates, target.exchange.enter(deadline));
+    let mut pass = Pass::new(client, target, deadline);
     let mut quotas = QuotaFields::default();
     if let Some(pass) = &mut pass {
         let entered = pass.enter(client.peer, head.headers()).await;
