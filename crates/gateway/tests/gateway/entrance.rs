@@ -480,3 +480,38 @@ fn the_access_log_says_who_waited_and_who_was_refused() {
     assert!(line("/waiting")["waited_ms"].as_f64().unwrap() > 0.0);
     assert!(line("/first").get("waited_ms").is_none() && line("/first").get("refused").is_none());
 }
+
+#[test]
+fn what_the_spec_says_is_what_happens() {
+    let held = Held::new();
+    let spec = format!(
+        "seaworthy: v1
+name: shop
+gateway: {{ listen: 127.0.0.1:0, rate_limit: {{ limit_for_period: 50, limit_refresh_period: 1h, key: all }} }}
+admin: {{ listen: 127.0.0.1:0 }}
+services:
+  api: {{ endpoints: [\"http://{}\"], policy: {{ concurrency: {{ limit: 1, queue: 1 }} }} }}
+routes:
+  buy: {{ match: /buy/**, to: api, priority: critical_plus }}
+  chat: {{ match: /chat/**, to: api, priority: sheddable, rate_limit: {{ limit_for_period: 2, limit_refresh_period: 1h }} }}
+",
+        held.stub.address
+    );
+    let outcome = seaworthy_spec::parse("seaworthy.yaml", spec);
+    let plan = outcome.plan.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics));
+    let rig = Rig::of(&plan, &[&held.stub]);
+    let mut first = begin(&rig, "chat/first", "");
+    eventually("the first", || held.order().len() == 1);
+    let mut shed = begin(&rig, "chat/shed", "");
+    eventually("a queue", || queued(&rig, SERVICE_GATE) == 1);
+    let mut buy = begin(&rig, "buy/1", "");
+    assert!(shed.reply(false).proxy_status().contains("evicted"));
+    let limited = rig.get("/chat/third");
+    assert_eq!((limited.status, limited.problem().as_str()), (429, "rate-limited"));
+    (0..2).for_each(|_| held.let_go());
+    assert_eq!(first.reply(false).status, 200);
+    let bought = buy.reply(false);
+    assert_eq!(bought.field("ratelimit-policy"), Some("\"gateway\";q=50;w=3600"));
+    // The third message was refused by its route's limit before it could use up anything of the gateway's.
+    assert!(bought.field("ratelimit").unwrap().starts_with("\"gateway\";r=47;"), "{bought:?}");
+}
