@@ -84,6 +84,18 @@ impl Row {
         self.collect();
     }
 
+    /// Head and end of an answer.
+    fn answer(&mut self, passage: &mut Passage, ending: Option<Ending>) {
+        let told = ending.unwrap_or(Ending::NotCalled);
+        while let Some((gate, hold)) = ending.and_then(|_| passage.on_head(self.now)) {
+            assert!(self.gates[gate].admission().is_none(), "a place is kept until the end");
+            self.gates[gate].on_ended(self.now, &mut self.rng, hold, told, true);
+        }
+        // What was told of the head is not told again.
+        let again = if ending.is_some() { Ending::Failed(FailureKind::Connect) } else { told };
+        self.end(passage, again);
+    }
+
     fn leave(&mut self, passage: &mut Passage) {
         if let Some((gate, waiting)) = passage.on_left() {
             let decided = match &waiting {
@@ -164,30 +176,25 @@ fn a_place_in_line_is_kept_until_its_moment_and_given_back_by_who_leaves() {
     assert_eq!(second.waited(row.now), Duration::from_secs(1));
 }
 
+/// How many of 200 calls the throttle refuses when those that it lets through all end like this; `None` = they are
+/// never made.
+fn throttled(ending: Option<Ending>) -> u32 {
+    let config = ThrottleConfig { minimum_rps: 0.0, ..ThrottleConfig::default() };
+    let mut row = Row::new(&[GateConfig::Throttle(config), places(1000, 0)]);
+    let mut refused = 0;
+    for _ in 0..200 {
+        let mut passage = row.passage(Priority::Critical);
+        match row.walk(&mut passage, 0) {
+            Step::Go => row.answer(&mut passage, ending),
+            Step::No(Denied { gate: 0, reason: Reason::Throttled, .. }) => refused += 1,
+            step => panic!("{step:?}"),
+        }
+    }
+    refused
+}
+
 #[test]
 fn the_throttle_hears_of_the_head_and_of_nothing_that_was_not_called() {
-    let config = ThrottleConfig { minimum_rps: 0.0, ..ThrottleConfig::default() };
-    let run = |ending: Option<Ending>| {
-        let mut row = Row::new(&[GateConfig::Throttle(config), places(1000, 0)]);
-        let mut refused = 0;
-        for _ in 0..200 {
-            let mut passage = row.passage(Priority::Critical);
-            match row.walk(&mut passage, 0) {
-                Step::Go => {
-                    if let Some(ending) = ending {
-                        while let Some((gate, hold)) = passage.on_head(row.now) {
-                            assert_eq!(gate, 0, "a place is kept until the end");
-                            row.gates[gate].on_ended(row.now, &mut row.rng, hold, ending, true);
-                        }
-                    }
-                    row.end(&mut passage, ending.unwrap_or(Ending::NotCalled));
-                }
-                Step::No(Denied { gate: 0, reason: Reason::Throttled, .. }) => refused += 1,
-                step => panic!("{step:?}"),
-            }
-        }
-        refused
-    };
     for (ending, brakes) in [
         (Some(Ending::Answered(Class::Unavailable)), true),
         (Some(Ending::Answered(Class::Throttled)), true),
@@ -200,7 +207,7 @@ fn the_throttle_hears_of_the_head_and_of_nothing_that_was_not_called() {
         (Some(Ending::Left), false),
         (None, false),
     ] {
-        let refused = run(ending);
+        let refused = throttled(ending);
         assert_eq!(refused > 100, brakes, "{ending:?}: {refused}");
         assert!(brakes || refused == 0, "{ending:?}: {refused}");
     }
@@ -275,11 +282,9 @@ fn nothing_is_lost_whatever_happens() {
                     left += 1;
                 }
                 _ => {
-                    let through = walkers.iter().position(|(.., through)| *through);
-                    if let Some(index) = through {
+                    let class = if rng.chance(0.2) { Class::Unavailable } else { Class::Answered };
+                    if let Some(index) = walkers.iter().position(|(.., through)| *through) {
                         let (mut passage, ..) = walkers.swap_remove(index);
-                        let bad = rng.chance(0.2);
-                        let class = if bad { Class::Unavailable } else { Class::Answered };
                         row.end(&mut passage, Ending::Answered(class));
                     }
                 }
