@@ -9,6 +9,8 @@ use crate::call::{AttemptId, Call, Class, Context, Ended, Failure, FailureKind, 
 pub(super) enum Close {
     /// The endpoint failed it.
     Failed { refused: bool },
+    /// It did not answer in time.
+    TimedOut,
     /// Another attempt of the call brought the answer.
     Overtaken,
     /// Nobody waits for it any more.
@@ -58,7 +60,7 @@ impl Call {
         for id in self.waiting_where(|_| true) {
             context.steps.push(Step::Cancel { attempt: id });
             let to_blame = how == Ended::TimedOut && self.had_fair_chance(context, id);
-            let close = if to_blame { Close::Failed { refused: false } } else { Close::Cancelled };
+            let close = if to_blame { Close::TimedOut } else { Close::Cancelled };
             self.close(context, id, how, close);
         }
         if self.is_parked() {
@@ -88,6 +90,7 @@ impl Call {
             Close::Failed { refused } => {
                 context.pool.on_failed(context.now, context.rng, &mut permit, refused);
             }
+            Close::TimedOut => context.pool.on_timed_out(context.now, context.rng, &mut permit),
             Close::Overtaken => context.pool.on_cancelled(context.now, context.rng, &mut permit, true),
             Close::Cancelled => context.pool.on_cancelled(context.now, context.rng, &mut permit, false),
             Close::Answered => {}

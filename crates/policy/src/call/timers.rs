@@ -31,7 +31,7 @@ impl Call {
                 continue;
             }
             context.steps.push(Step::Cancel { attempt: id });
-            self.close(context, id, Ended::TimedOut, Close::Failed { refused: false });
+            self.close(context, id, Ended::TimedOut, Close::TimedOut);
             self.maybe_executed = true;
             let again = self.resendable();
             let kind = FailureKind::AttemptTimeout;
@@ -45,7 +45,7 @@ impl Call {
             let tried = self.tried();
             let attempt = &mut self.attempts[usize::from(id)];
             attempt.schedule_next_stall_check(context.now);
-            let Some(permit) = &attempt.permit else { continue };
+            let Some(permit) = &mut attempt.permit else { continue };
             let stalled = context.pool.check_stall(context.now, permit, tried.as_slice());
             if !stalled || !self.resendable() || !self.config.retry {
                 continue;
@@ -104,6 +104,9 @@ impl Call {
         let paid = context.pool.budget.try_hedge(context.now);
         if paid || readmission {
             self.begin(context, AttemptKind::Hedge, paid);
+        } else if let Some(wait) = context.pool.unusual_wait(context.now, self.lane) {
+            // The next second brings tokens, and whoever waits until then needs one most.
+            self.hedge_at = Some(context.now.after(wait));
         }
     }
 

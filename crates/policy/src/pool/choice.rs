@@ -105,6 +105,9 @@ impl Pool {
             }
         };
         self.collect_breaker_changes();
+        if let Ok(permit) = &permit {
+            self.count_sent(permit);
+        }
         permit
     }
 

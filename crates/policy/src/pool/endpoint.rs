@@ -7,6 +7,7 @@ use crate::call::Class;
 use crate::ejection::{EjectReason, Ejection, EjectionConfig, EjectionState, Verdict};
 use crate::latency::Ewma;
 use crate::pool::balance::{Candidate, Member, WEIGHT_MAX, WEIGHT_UNIT, slow_start};
+use crate::pool::evidence::{Evidence, Tally};
 use crate::pool::pace::Pace;
 use crate::pool::probation::Probation;
 use crate::pool::score::FailureShare;
@@ -41,6 +42,23 @@ pub struct Permit {
     usual: Option<Duration>,
     /// No byte of the response so far.
     waiting: bool,
+    /// It failed, but that proves nothing about its endpoint.
+    pub(super) excused: bool,
+    /// Counted as unanswered.
+    pub(super) unanswered: bool,
+}
+
+/// An answer that took this many times the usual time does not show that its endpoint does better than others.
+const LATE_FACTOR: u32 = 8;
+/// What is quicker than this is never late.
+const LATE_MIN: Duration = Duration::from_millis(200);
+
+impl Permit {
+    /// An answer at `now` would be late.
+    pub(super) fn is_late(&self, now: Time) -> bool {
+        let elapsed = now.saturating_since(self.started);
+        self.usual.is_some_and(|usual| elapsed > usual.saturating_mul(LATE_FACTOR).max(LATE_MIN))
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +74,7 @@ pub(super) struct Endpoint {
     pub(super) member: Member,
     pub(super) ready: bool,
     pub(super) in_flight: u32,
-    /// Attempts in flight without a byte of response.
+    /// Attempts in flight without a byte of response, less those that were passed over.
     pub(super) waiting: u32,
     silence: Silence,
     pub(super) refused_until: Option<Time>,
@@ -69,6 +87,7 @@ pub(super) struct Endpoint {
     latency: Vec<Ewma>,
     failure_share: FailureShare,
     pub(super) pace: Pace,
+    pub(super) evidence: Evidence,
     pub(super) probation: Probation,
     /// The turns that round robin owes it.
     pub(super) credit: i64,
@@ -100,6 +119,7 @@ impl Endpoint {
             latency: vec![Ewma::default(); config.lanes.max(1)],
             failure_share: FailureShare::none(now),
             pace: Pace::new(now),
+            evidence: Evidence::none(now, Tally::default()),
             probation: Probation::default(),
             credit: 0,
             serving_since: now,
@@ -182,6 +202,20 @@ impl Endpoint {
 
     pub(super) fn is_out(&self) -> bool {
         matches!(&self.state, State::Ejection(ejection) if ejection.state() != EjectionState::In)
+    }
+
+    /// Counts an attempt as unanswered, if it still waits and that was not done yet; true when it was.
+    pub(super) fn count_unanswered(&mut self, now: Time, permit: &mut Permit) -> bool {
+        let counts = permit.waiting && !permit.unanswered && self.is_current(permit) && !self.is_out();
+        if counts {
+            permit.unanswered = true;
+            self.failure_share.record(now, true);
+            self.pace.on_outcome(now, true);
+            // What is lost must not look like many that wait, neither slow ones nor a stall.
+            self.waiting = self.waiting.saturating_sub(1);
+            self.pace.on_ended(now, permit.usual, Duration::ZERO, false);
+        }
+        counts
     }
 
     /// Whether it takes part in comparisons with its peers.
@@ -323,6 +357,8 @@ impl Endpoint {
             generation,
             breaker,
             waiting: true,
+            excused: false,
+            unanswered: false,
         })
     }
 
@@ -341,6 +377,9 @@ impl Endpoint {
         let failed = answer.class.is_failure() || answer.too_slow;
         if answer.class != Class::Throttled {
             self.count(now, permit, answer.class.is_failure());
+            if permit.is_late(now) && is_good {
+                self.pace.on_late(now);
+            }
         }
         if is_good {
             self.sample(permit.lane, now, elapsed);
@@ -376,8 +415,10 @@ impl Endpoint {
     ) -> Verdict {
         let elapsed = now.saturating_since(permit.started);
         self.no_longer_waiting(now, permit, false);
-        self.count(now, permit, true);
-        self.censored_sample(permit.lane, now, elapsed);
+        if !permit.excused {
+            self.count(now, permit, true);
+        }
+        self.censored_sample(now, permit, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Failure { elapsed });
         match self.judge(permit, config) {
             Some((ejection, config)) => ejection.on_failure(permit.generation, config),
@@ -401,7 +442,7 @@ impl Endpoint {
         if overtaken {
             self.silence.on_overtaken(permit.started);
         }
-        self.censored_sample(permit.lane, now, elapsed);
+        self.censored_sample(now, permit, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });
         match &mut self.state {
             State::Ejection(ejection) if permit.readmission && overtaken => {
@@ -508,6 +549,9 @@ impl Endpoint {
     /// `answered` well; otherwise its wait proves something only where it was longer than usual.
     fn no_longer_waiting(&mut self, now: Time, permit: &mut Permit, answered: bool) {
         if std::mem::take(&mut permit.waiting) {
+            if permit.unanswered {
+                return;
+            }
             self.waiting = self.waiting.saturating_sub(1);
             let elapsed = now.saturating_since(permit.started);
             let long = permit.usual.is_some_and(|usual| elapsed > usual);
@@ -520,12 +564,14 @@ impl Endpoint {
     fn count(&mut self, now: Time, permit: &Permit, failed: bool) {
         if self.is_current(permit) {
             self.failure_share.record(now, failed);
-            self.pace.on_outcome(now, failed);
+            if !permit.unanswered {
+                self.pace.on_outcome(now, failed);
+            }
         }
     }
 
     /// The attempt was sent in the present generation.
-    fn is_current(&self, permit: &Permit) -> bool {
+    pub(super) fn is_current(&self, permit: &Permit) -> bool {
         match &self.state {
             State::Ejection(ejection) => ejection.generation() == permit.generation,
             State::Breaker(_) | State::Off => true,
@@ -547,9 +593,14 @@ impl Endpoint {
     }
 
     /// Who waited this long without an answer proves that answers take at least this long, never that they are fast.
-    fn censored_sample(&mut self, lane: usize, now: Time, elapsed: Duration) {
-        if let Some(average) = self.latency.get_mut(lane) {
-            average.record_at_least(now, elapsed);
+    /// Of an endpoint that never answered they say no less than what is usual: who was overtaken soon is not known to be fast.
+    fn censored_sample(&mut self, now: Time, permit: &Permit, elapsed: Duration) {
+        let Some(average) = self.latency.get_mut(permit.lane) else { return };
+        let known = average.value(now).is_some();
+        match permit.usual {
+            _ if known => average.record_at_least(now, elapsed),
+            Some(usual) => average.record_at_least(now, elapsed.max(usual)),
+            None => {}
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod balance;
 mod choice;
 mod config;
 mod endpoint;
+mod evidence;
 mod lane;
 mod outcome;
 mod pace;
@@ -37,6 +38,7 @@ mod score;
 mod silence;
 mod sweep;
 mod view;
+mod weighing;
 
 pub use balance::{BalanceConfig, Member, Strategy, Tier, WEIGHT_MAX};
 pub(crate) use choice::Pick;
@@ -53,6 +55,7 @@ use crate::time::Time;
 use balance::Candidate;
 use balance::tiers::Tiers;
 use endpoint::Endpoint;
+use evidence::{Evidence, Tally};
 use lane::Lane;
 use parking::Parking;
 
@@ -132,6 +135,8 @@ pub struct Pool {
     tiers: Tiers,
     /// When endpoints are compared next.
     sweep_at: Time,
+    /// What has become of all attempts.
+    tally: Tally,
     /// Memory for the candidates of one pick, kept from pick to pick.
     candidates: Vec<Candidate>,
     events: Vec<PoolEvent>,
@@ -154,6 +159,7 @@ impl Pool {
             panic: false,
             tiers,
             sweep_at: Time::ZERO,
+            tally: Tally::default(),
             candidates: Vec::new(),
             events: Vec::new(),
         }
@@ -169,6 +175,7 @@ impl Pool {
         let key = EndpointKey(self.next_key);
         self.next_key += 1;
         self.endpoints.push(Endpoint::new(now, key, member, &self.config));
+        self.forget_evidence(now, key);
         if !self.config.readiness {
             self.on_health(now, key, true, "readiness is switched off");
         }
@@ -192,6 +199,7 @@ impl Pool {
         let changed = endpoint.ready != ready;
         endpoint.set_ready(now, ready, reason);
         if changed {
+            self.forget_evidence(now, key);
             self.push(if ready { PoolEvent::Up(key) } else { PoolEvent::Down(key, reason) });
         }
         self.after_change(now);
@@ -199,8 +207,10 @@ impl Pool {
 
     /// A byte of a committed response body arrived (call sparingly: it only feeds the stall rule).
     pub fn on_progress(&mut self, now: Time, key: EndpointKey) {
+        let tally = self.tally;
         if let Some(endpoint) = self.endpoint_mut(key) {
             endpoint.on_byte(now);
+            endpoint.evidence.on_byte(tally, None);
         }
     }
 
@@ -226,6 +236,7 @@ impl Pool {
         self.budget.reset(now);
         for endpoint in &mut self.endpoints {
             endpoint.reset(now);
+            endpoint.evidence = Evidence::none(now, self.tally);
         }
         self.tiers.reset();
         self.collect_breaker_changes();

@@ -54,6 +54,7 @@ impl Pool {
             self.lanes[permit.lane].record(now, elapsed);
         }
         let Some(index) = index else { return };
+        self.weigh_answer(now, index, permit, class);
         let answer = Answer { class, too_slow };
         let verdict = self.endpoints[index].on_head(now, rng, permit, answer, &self.config);
         self.act(now, permit.endpoint, verdict);
@@ -77,9 +78,17 @@ impl Pool {
         self.stall_limit(now, permit.lane).is_some_and(|limit| elapsed > limit)
     }
 
+    /// An attempt did not answer in time. Where hardly any attempt takes much less, that is no news about its endpoint.
+    pub(crate) fn on_timed_out(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit) {
+        let waited = now.saturating_since(permit.started);
+        permit.excused = self.unusual_wait(now, permit.lane).is_some_and(|unusual| waited < unusual);
+        self.on_failed(now, rng, permit, false);
+    }
+
     /// An attempt failed before its head: refused, reset, timed out.
     pub(crate) fn on_failed(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, refused: bool) {
         let Some(index) = self.index(permit.endpoint) else { return };
+        self.weigh_failure(now, index, permit);
         let verdict = self.endpoints[index].on_failed(now, rng, permit, &self.config);
         if refused {
             self.suspect(now, index, "connection refused");
@@ -102,6 +111,9 @@ impl Pool {
         if overtaken && !endpoint.is_out() && endpoint.quiet_for(now) < waited {
             self.lanes[permit.lane].record_at_least(now, waited);
         }
+        if overtaken {
+            self.weigh_waiting(now, index, permit, true);
+        }
         let verdict = self.endpoints[index].on_cancelled(now, rng, permit, overtaken);
         self.act(now, permit.endpoint, verdict);
         if overtaken {
@@ -119,6 +131,7 @@ impl Pool {
     /// The committed body of this attempt ended, well or broken.
     pub(crate) fn on_body_end(&mut self, now: Time, permit: &Permit, broken: bool) {
         let Some(index) = self.index(permit.endpoint) else { return };
+        self.weigh_body(index, permit, broken);
         let verdict = self.endpoints[index].on_body_end(permit, broken, &self.config);
         self.act(now, permit.endpoint, verdict);
     }
@@ -137,9 +150,10 @@ impl Pool {
     /// The stall rule for an attempt that waits since `permit.started`. True = move it if that is possible. Where the
     /// endpoint itself may not be ejected any more, that takes a peer, other than `tried`, which has shown a byte lately:
     /// when everybody hangs, moving only uses attempts up. An endpoint that left the pool is left to drain.
-    pub(crate) fn check_stall(&mut self, now: Time, permit: &Permit, tried: &[EndpointKey]) -> bool {
+    pub(crate) fn check_stall(&mut self, now: Time, permit: &mut Permit, tried: &[EndpointKey]) -> bool {
         let rule = self.stall_rule(now, permit.lane);
         let Some(index) = self.index(permit.endpoint) else { return false };
+        self.weigh_waiting(now, index, permit, false);
         let endpoint = &mut self.endpoints[index];
         if endpoint.is_stalled_out() {
             return true;
@@ -264,7 +278,10 @@ impl Pool {
     pub(super) fn act(&mut self, now: Time, key: EndpointKey, verdict: Verdict) {
         match verdict {
             Verdict::Keep => {}
-            Verdict::Readmitted => self.push(PoolEvent::Readmitted(key)),
+            Verdict::Readmitted => {
+                self.push(PoolEvent::Readmitted(key));
+                self.forget_evidence(now, key);
+            }
             Verdict::Eject(reason) => self.eject(now, key, reason),
         }
         self.collect_breaker_changes();
@@ -274,6 +291,10 @@ impl Pool {
     }
 
     fn eject(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
+        let Some(index) = self.index(key) else { return };
+        if !self.is_its_own_fault(index, reason) {
+            return;
+        }
         let allowed = self.may_eject(now, key, reason);
         let serves = |endpoint: &Endpoint| endpoint.key != key && endpoint.is_open(now, self.panic);
         debug_assert!(!allowed || self.endpoints.iter().any(serves), "never the last endpoint");
@@ -284,6 +305,7 @@ impl Pool {
         }
         if let Some(duration) = endpoint.eject(now, reason, config) {
             self.push(PoolEvent::Ejected { endpoint: key, reason, duration });
+            self.forget_evidence(now, key);
         }
     }
 

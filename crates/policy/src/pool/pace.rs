@@ -62,6 +62,7 @@ pub(super) struct Pace {
     summed_until: Time,
     reading: Option<Reading>,
     calls: Window,
+    late: Window,
     failed_since_sweep: bool,
 }
 
@@ -78,6 +79,7 @@ impl Pace {
             summed_until: now,
             reading: None,
             calls: Window::new(FAILURE_SPAN, FAILURE_BUCKETS),
+            late: Window::new(FAILURE_SPAN, FAILURE_BUCKETS),
             failed_since_sweep: false,
         }
     }
@@ -111,6 +113,11 @@ impl Pace {
         self.failed_since_sweep |= failed;
     }
 
+    /// The last success came so late that nobody does worse by not answering at all.
+    pub(super) fn on_late(&mut self, now: Time) {
+        self.late.record(now, Sample::Ok);
+    }
+
     /// Closes the window if enough has happened in it; the reading, if there is a new one.
     pub(super) fn close(&mut self, now: Time) -> Option<Reading> {
         self.sum(now);
@@ -138,6 +145,12 @@ impl Pace {
         (totals.failed, totals.calls())
     }
 
+    /// As peers: those that came late count among the failed.
+    pub(super) fn failures_or_late(&self, now: Time) -> (u64, u64) {
+        let (failed, calls) = self.failures(now);
+        (failed + self.late.totals(now).calls(), calls)
+    }
+
     /// Whether anything failed since this was last asked.
     pub(super) fn take_failed(&mut self) -> bool {
         std::mem::take(&mut self.failed_since_sweep)
@@ -148,6 +161,7 @@ impl Pace {
         self.begin(now);
         self.reading = None;
         self.calls.clear();
+        self.late.clear();
         self.failed_since_sweep = false;
     }
 

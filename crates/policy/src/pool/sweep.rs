@@ -92,7 +92,7 @@ impl Pool {
             let compared = self.endpoints.iter().filter(|endpoint| endpoint.is_compared());
             is_failing(
                 own,
-                compared.map(|endpoint| endpoint.pace.failures(now)).filter(enough),
+                compared.map(|endpoint| endpoint.pace.failures_or_late(now)).filter(enough),
                 rule.failure_excess,
             )
         };

@@ -22,9 +22,8 @@ const LOSSES_ISOLATED_TODAY: bool = false;
 const GOOD: f64 = 0.999;
 /// With one bad backend; 63 ms when all are well.
 const P99_MAX: Duration = Duration::from_millis(160);
-/// The target is none. What goes wrong for all alike still ejects up to half of them when it looks like a stall or like
-/// failures in a row; ten times as slow is 1.13 times the capacity, and ends in time-outs.
-const WRONG_EJECTIONS_TODAY: [&str; 5] = ["x10", "x100", "lost 0.1", "lost 0.4", "fast 500s 1"];
+/// The target is none. Twenty seeds each, with three and with ten endpoints: 21 ejections in these 120 runs.
+const WRONG_EJECTIONS_TODAY: [&str; 3] = ["x100", "lost 0.1", "lost 0.4"];
 
 fn gray(hit: usize, condition: Condition, rate: f64, backends: usize) -> WorldConfig {
     let service = Distribution::LogNormal { median: ms(20), sigma: 0.5 };
@@ -136,4 +135,45 @@ fn when_all_are_slow_nobody_is_ejected() {
         }
         println!("{table}");
     }
+}
+
+/// Twenty other seeds: the slowest isolation, and everybody who was ejected wrongly.
+#[test]
+#[ignore = "many seeds; for optimized builds"]
+fn many_seeds() {
+    let mut table = Table::new(&[
+        "of",
+        "condition",
+        "isolated within",
+        "not isolated",
+        "wrong, one bad",
+        "wrong, all bad",
+    ]);
+    for backends in [3, BACKENDS] {
+        for (name, condition) in conditions() {
+            let (mut latest, mut never, mut wrong_one, mut wrong_all) = (Duration::ZERO, 0, 0, 0);
+            for seed in 100..120 {
+                let run = |hit| {
+                    World::run(WorldConfig { seed, ..gray(hit, condition, 50.0 * backends as f64, backends) })
+                };
+                let one = run(1);
+                match one.isolation(0, at(BEGINS)) {
+                    Some(took) => latest = latest.max(took),
+                    None => never += 1,
+                }
+                wrong_one += wrong_ejections(&one, backends, 1);
+                let all = run(backends);
+                wrong_all += wrong_ejections(&all, backends, backends);
+            }
+            table.row(&[
+                backends.to_string(),
+                name,
+                seconds(Some(latest)),
+                never.to_string(),
+                wrong_one.to_string(),
+                wrong_all.to_string(),
+            ]);
+        }
+    }
+    println!("{table}");
 }

@@ -54,7 +54,8 @@ fn extra(report: &Report) -> f64 {
 #[test]
 fn hedges_cut_the_tail_for_two_percent() {
     let mut table = Table::new(&["load", "hedge", "p50", "p99", "p99.9", "hedges"]);
-    for load in [0.3, 0.6] {
+    // At 0.6 pauses take a quarter of what is left, and those who queue behind them ask for most hedges.
+    for (load, p999_max) in [(0.3, ms(100)), (0.6, ms(250))] {
         let [without, with] = [None, Some(0.95)].map(|hedge| hedged(PAUSING, load, hedge));
         for (name, report) in [("never", &without), ("p95", &with)] {
             let latencies = report.latencies(WARM_UP..SECONDS);
@@ -65,7 +66,7 @@ fn hedges_cut_the_tail_for_two_percent() {
         }
         let p999 = |report: &Report| report.latencies(WARM_UP..SECONDS).quantile(0.999);
         assert!(p999(&without) > Duration::from_secs(1), "{table}");
-        assert!(p999(&with) < ms(200), "{table}");
+        assert!(p999(&with) < p999_max, "{table}");
         assert!(extra(&with) <= HEDGES_MAX, "{table}");
     }
     println!("{table}");

@@ -38,9 +38,6 @@ const CAP_RECOVERY: Duration = Duration::from_secs(5);
 const CAP_WAITING_RECOVERY: Duration = Duration::from_secs(8);
 /// With ejection switched on, a storm at 0.6 must end as it does without (10 to 12 s), give or take an ejection.
 const EJECTION_RECOVERY: Duration = Duration::from_secs(20);
-/// The target is `true`. Time-outs that all endpoints share still count as failures in a row and eject up to half of them;
-/// the other half is then overloaded for good.
-const EJECTION_SURVIVES_TODAY: bool = false;
 /// How far the fluid law may be off.
 const FLUID_TOLERANCE: f64 = 0.25;
 
@@ -160,7 +157,7 @@ fn what_ejection_makes_of_a_storm() {
         }
     }
     println!("{table}");
-    assert_eq!(survives, EJECTION_SURVIVES_TODAY, "update the constant\n{table}");
+    assert!(survives, "{table}");
 }
 
 /// The fluid law knows nothing of queues, chance or time-outs, and still says how long it takes.
