@@ -20,9 +20,10 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
 use crate::body::Outgoing;
+use crate::deadline::{DeadlineHeaders, Telling};
 use crate::edge::{Edge, Endpoint, Scratch, Start};
 use crate::entrance::Pass;
-use crate::headers::{ATTEMPT, DEADLINE, DEGRADED};
+use crate::headers::{ATTEMPT, DEGRADED};
 use crate::upstream::{Answer, Attempt, AttemptError, Connection};
 use crate::worker::Worker;
 
@@ -36,11 +37,13 @@ struct Slot {
 }
 
 /// What is sent, as often as it is sent.
-pub(crate) struct Template {
+pub(crate) struct Template<'a> {
     pub(crate) head: Request<()>,
     pub(crate) body: Outgoing,
     pub(crate) config: Arc<CallConfig>,
     pub(crate) deadline: Time,
+    /// How each endpoint is told about the deadline.
+    pub(crate) told: (&'a DeadlineHeaders, Telling),
 }
 
 /// How a call ended.
@@ -73,7 +76,7 @@ impl Driver {
     }
 
     /// Runs the call until an answer is committed or the call gives up.
-    pub(crate) async fn run(&mut self, template: &Template) -> Outcome {
+    pub(crate) async fn run(&mut self, template: &Template<'_>) -> Outcome {
         let mut event = Event::Start;
         loop {
             if let Some(outcome) = self.tell(event, template) {
@@ -158,7 +161,7 @@ impl Driver {
         self.worker.upstreams.give_back(self.worker.now(), &self.edge, endpoint, connection);
     }
 
-    fn tell(&mut self, event: Event, template: &Template) -> Option<Outcome> {
+    fn tell(&mut self, event: Event, template: &Template<'_>) -> Option<Outcome> {
         let worker = Rc::clone(&self.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let Scratch { steps, starts } = {
@@ -208,7 +211,7 @@ impl Driver {
         outcome
     }
 
-    fn begin(&mut self, start: Start, template: &Template) {
+    fn begin(&mut self, start: Start, template: &Template<'_>) {
         debug_assert_eq!(usize::from(start.attempt), self.slots.len(), "attempts are numbered in order");
         self.worker.count_attempt(&self.edge, start.kind);
         let mut head = Request::new(());
@@ -217,10 +220,8 @@ impl Driver {
         *head.headers_mut() = template.head.headers().clone();
         let headers = head.headers_mut();
         headers.insert(ATTEMPT, attempt_number(start.attempt));
-        if self.edge.supervised {
-            let left = template.deadline.saturating_since(self.worker.now()).as_millis();
-            headers.insert(DEADLINE, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
-        }
+        let (deadline, telling) = &template.told;
+        deadline.tell(telling, self.worker.now(), template.deadline, headers);
         if self.edge.via == Via::Egress {
             headers.insert(HOST, start.endpoint.host.clone());
         }

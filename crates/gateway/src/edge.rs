@@ -1,5 +1,6 @@
 //! One edge: the shared state of the way to one service, and the only lock on the path of a request.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,8 +9,9 @@ use http::HeaderValue;
 use seaworthy_observe::event::EventKind;
 use seaworthy_observe::{Clock, EndpointChange, EndpointId, EventBus, SuspicionSink, Via};
 use seaworthy_policy::call::{AttemptId, AttemptKind, Call, Event, Step};
-use seaworthy_policy::pool::{EndpointKey, EndpointView, Pool, PoolConfig, PoolEvent};
+use seaworthy_policy::pool::{EndpointKey, EndpointView, Member, Pool, PoolConfig, PoolEvent, affinity_key};
 use seaworthy_policy::{Rng, Time};
+use seaworthy_spec::plan::MemberPlan;
 use tokio::sync::Notify;
 
 /// Takes the suspicions of traffic, once somebody wants them.
@@ -38,8 +40,8 @@ pub(crate) struct EdgeSpec {
     pub(crate) index: usize,
     /// The service's name.
     pub(crate) service: Arc<str>,
-    /// We run the service: it may hear of deadlines.
-    pub(crate) supervised: bool,
+    /// What its endpoints are, by their names.
+    pub(crate) members: BTreeMap<String, MemberPlan>,
     /// Which detours apply.
     pub(crate) via: Via,
     /// Policy.
@@ -58,8 +60,8 @@ pub(crate) struct Edge {
     pub(crate) index: usize,
     /// The service's name.
     pub(crate) service: Arc<str>,
-    /// We run the service: it may hear of deadlines.
-    pub(crate) supervised: bool,
+    /// What its endpoints are, by their names; those that are missing are nothing special.
+    members: BTreeMap<String, MemberPlan>,
     /// Which detours apply.
     pub(crate) via: Via,
     /// What the Via of forwarded requests says.
@@ -118,7 +120,7 @@ impl Edge {
             name: spec.name,
             index: spec.index,
             service: spec.service,
-            supervised: spec.supervised,
+            members: spec.members,
             via: spec.via,
             available: Arc::default(),
             rearm: Notify::new(),
@@ -162,7 +164,7 @@ impl Edge {
         match change {
             EndpointChange::Added { id, address, zone } => {
                 if known(&core, id).is_none() {
-                    let key = core.pool.on_added(now, *zone);
+                    let key = core.pool.on_added_as(now, self.member(id, *zone));
                     let host = HeaderValue::try_from(address.to_string()).expect("digits, dots and colons");
                     core.endpoints.push(Arc::new(Endpoint {
                         key,
@@ -187,6 +189,13 @@ impl Edge {
             }
         }
         self.after(core);
+    }
+
+    /// What a new endpoint is to the pool. Its name is its identity, so that a key finds it again after a restart, and
+    /// through another gateway.
+    fn member(&self, id: &EndpointId, zone: u16) -> Member {
+        let MemberPlan { tier, weight } = self.members.get(&*id.replica).copied().unwrap_or_default();
+        Member { zone, tier, weight, identity: Some(affinity_key(id.replica.as_bytes())) }
     }
 
     /// Runs the pool's timers; returns when the next is due.
@@ -256,10 +265,15 @@ impl Edge {
         let replica = || endpoint.map_or_else(String::new, |id| id.replica.to_string());
         let kind = match *event {
             PoolEvent::Available => return self.available.notify_waiters(),
-            // Whoever probes tells the first two, and knows more about them; the view shows the others.
-            PoolEvent::Up(_) | PoolEvent::Down(..) | PoolEvent::Probation(..) | PoolEvent::Standby(_) => {
-                return;
-            }
+            // Whoever probes tells these two, and knows more about them.
+            PoolEvent::Up(_) | PoolEvent::Down(..) => return,
+            PoolEvent::Probation(_, reason) => EventKind::EndpointOnProbation {
+                edge: edge(),
+                service: service(),
+                replica: replica(),
+                reason: reason.as_str().to_owned(),
+            },
+            PoolEvent::Standby(on) => EventKind::StandbyChanged { edge: edge(), service: service(), on },
             PoolEvent::Suspect(_, reason) => {
                 if let (Some(sink), Some(id)) = (self.suspicions.get(), endpoint) {
                     sink.suspect(id, reason);

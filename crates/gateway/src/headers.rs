@@ -102,11 +102,6 @@ pub(crate) fn sane_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     (sane && values.next().is_none()).then(|| value.clone())
 }
 
-/// The time a trusted peer gives us, in milliseconds.
-pub(crate) fn deadline_ms(headers: &HeaderMap) -> Option<u64> {
-    headers.get(DEADLINE)?.to_str().ok()?.parse().ok()
-}
-
 /// Tells the service who asked, and for what.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
     let joined = join_forwarded_for(headers, peer);

@@ -13,8 +13,10 @@
 //! [`seaworthy_observe::EndpointSink`]), TLS, HTTP/2, WebSocket, caching.
 
 mod access;
+mod affinity;
 mod body;
 mod connection;
+mod deadline;
 mod delivery;
 mod driver;
 mod edge;

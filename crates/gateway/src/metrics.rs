@@ -179,9 +179,15 @@ fn asked(registry: &Registry, edges: &[Arc<Edge>]) -> Result<(), MetricError> {
         edge.view().1
     })?;
     ask("seaworthy_endpoints_out", "Endpoints that get no ordinary traffic.", |edge| {
-        edge.view().0.iter().filter(|(_, view)| view.state != "available" && view.state != "ramp").count()
-            as f64
+        // On probation an endpoint keeps a part of its traffic.
+        let serves = |state: &str| matches!(state, "available" | "ramp" | "probation");
+        edge.view().0.iter().filter(|(_, view)| !serves(view.state)).count() as f64
     })?;
+    ask(
+        "seaworthy_endpoints_on_probation",
+        "Endpoints worse than their peers that get less traffic.",
+        |edge| edge.view().0.iter().filter(|(_, view)| view.state == "probation").count() as f64,
+    )?;
     let edges = edges.to_vec();
     let describe = Describe {
         name: "seaworthy_ejections_total",

@@ -12,21 +12,22 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use seaworthy_observe::Via;
 use seaworthy_policy::call::{Call, Failure};
 use seaworthy_policy::entrance::Denied;
 use seaworthy_policy::exchange::{Admission, Answer as Say, Key, MethodKind, Refusal, RequestHead};
 
 use crate::access::Record;
+use crate::affinity;
 use crate::body::{ClientBody, Outgoing, REPLAY_LENGTH_MAX, ResponseBody, is_event_stream};
 use crate::connection::Client;
+use crate::deadline::Telling;
 use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
 use crate::driver::{Driver, Outcome, Template};
 use crate::entrance::Pass;
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
-    ATTEMPT, DEADLINE, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, deadline_ms,
-    has_odd_expectation, has_passed, sane_request_id, set_forwarded, strip_hop_by_hop, wants_websocket,
+    ATTEMPT, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, has_odd_expectation, has_passed,
+    sane_request_id, set_forwarded, strip_hop_by_hop, wants_websocket,
 };
 use crate::listener::Entry;
 use crate::problem::{Problem, Told};
@@ -173,10 +174,18 @@ async fn forward(
             return response;
         }
     }
-    prepare(head.headers_mut(), target, client, record.request_id());
+    let affinity = target.affinity.as_ref().and_then(|source| affinity::key(source, head.headers()));
+    let telling = prepare(head.headers_mut(), target, client, record.request_id());
     let replayable = body.is_replayable();
-    let template = Template { head, body, config: Arc::clone(&target.call), deadline };
+    let template = Template {
+        head,
+        body,
+        config: Arc::clone(&target.call),
+        deadline,
+        told: (&target.deadline, telling),
+    };
     let call = Call::new(Arc::clone(&target.call), target.lane, safety, replayable, deadline);
+    let call = if let Some(key) = affinity { call.with_affinity(key) } else { call };
     let mut driver = Driver::new(worker, Arc::clone(&target.edge), call);
     driver.hold(pass);
     let mut response = match driver.run(&template).await {
@@ -217,12 +226,8 @@ fn judged_head(target: &Target, request: &Request<Incoming>) -> RequestHead {
         (Some(_), Some(_)) => Key::Invalid,
     };
     // Our own services are trusted on egress; a client must not steer our timers.
-    let time_left = (target.edge.via == Via::Egress).then(|| deadline_ms(headers)).flatten();
-    RequestHead {
-        method: MethodKind::of(request.method().as_str()),
-        key,
-        time_left: time_left.map(Duration::from_millis),
-    }
+    let time_left = if target.trusts_callers() { target.deadline.told(headers) } else { None };
+    RequestHead { method: MethodKind::of(request.method().as_str()), key, time_left }
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -283,7 +288,7 @@ async fn outgoing(incoming: Incoming, headers: &mut HeaderMap) -> Result<Outgoin
 }
 
 /// Turns the fields that came in into those that go out.
-fn prepare(headers: &mut HeaderMap, target: &Target, client: &Client, request_id: &HeaderValue) {
+fn prepare(headers: &mut HeaderMap, target: &Target, client: &Client, request_id: &HeaderValue) -> Telling {
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     strip_hop_by_hop(headers);
     if chunked {
@@ -291,13 +296,14 @@ fn prepare(headers: &mut HeaderMap, target: &Target, client: &Client, request_id
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     headers.remove(EXPECT);
-    headers.remove(DEADLINE);
+    let telling = target.deadline.take(headers, target.trusts_callers());
     headers.remove(ATTEMPT);
     headers.append(VIA, target.edge.via_value.clone());
     headers.insert(X_REQUEST_ID, request_id.clone());
     if client.entry == Entry::Ingress {
         set_forwarded(headers, &client.peer_value);
     }
+    telling
 }
 
 /// Passes a committed answer on.

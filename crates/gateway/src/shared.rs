@@ -10,8 +10,11 @@ use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::entrance::Scope;
 use seaworthy_policy::exchange::{Exchange, ExchangeConfig};
-use seaworthy_spec::plan::{DegradeStep, EntrancePlan, Plan, RoutePlan, ServiceKind, ServicePlan};
+use seaworthy_spec::plan::{
+    AffinitySource, DegradeStep, EntrancePlan, Plan, RoutePlan, ServiceKind, ServicePlan,
+};
 
+use crate::deadline::DeadlineHeaders;
 use crate::edge::{Edge, EdgeSpec, Suspicions};
 use crate::gate::{Row, SharedGate, gates, row};
 use crate::gateway::{GatewayError, GatewayPorts};
@@ -27,6 +30,15 @@ pub(crate) struct Target {
     pub(crate) degrade: Vec<FixedAnswer>,
     /// What its requests must pass.
     pub(crate) gates: Row,
+    pub(crate) deadline: DeadlineHeaders,
+    pub(crate) affinity: Option<AffinitySource>,
+}
+
+impl Target {
+    /// Its callers are our own services, which may shorten our timers; a client must not steer them.
+    pub(crate) fn trusts_callers(&self) -> bool {
+        self.edge.via == Via::Egress
+    }
 }
 
 /// A rung of the degradation ladder, ready to be sent.
@@ -164,6 +176,8 @@ impl Builder<'_> {
                 exchange: exchange(&route.call, route.keyed, way, gates.len()),
                 degrade: fixed_answers(route),
                 gates,
+                deadline: deadline(&self.plan.services[route.to], &route.call),
+                affinity: self.plan.services[route.to].traffic.affinity.clone(),
             };
             *lane += 1;
             self.labels.push((target.edge.name.clone(), route.name.clone()));
@@ -188,6 +202,8 @@ impl Builder<'_> {
                 exchange: exchange(&service.call, service.keyed, Way::default(), gates.len()),
                 degrade: Vec::new(),
                 gates,
+                deadline: deadline(service, &service.call),
+                affinity: service.traffic.affinity.clone(),
             });
         }
     }
@@ -210,7 +226,7 @@ impl Builder<'_> {
             name: format!("{way}:{}", plan.name),
             index,
             service: plan.name.as_str().into(),
-            supervised: matches!(plan.kind, ServiceKind::Supervised(_)),
+            members: plan.traffic.members.clone(),
             via,
             pool,
             seed: self.seed.wrapping_add(index as u64),
@@ -227,6 +243,11 @@ impl Builder<'_> {
 struct Way {
     degrade_steps: usize,
     priority: Priority,
+}
+
+fn deadline(service: &ServicePlan, call: &CallConfig) -> DeadlineHeaders {
+    let is_supervised = matches!(service.kind, ServiceKind::Supervised(_));
+    DeadlineHeaders::new(&service.traffic, call, is_supervised)
 }
 
 fn exchange(call: &CallConfig, keyed: bool, way: Way, gates: usize) -> Exchange {

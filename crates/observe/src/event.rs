@@ -181,6 +181,26 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A replica is worse than its peers, but too many are to eject it: it gets a tenth of its traffic.
+    EndpointOnProbation {
+        /// The edge.
+        edge: String,
+        /// The service.
+        service: String,
+        /// The replica.
+        replica: String,
+        /// Why.
+        reason: String,
+    },
+    /// Standby replicas serve from now on, or the active ones alone again.
+    StandbyChanged {
+        /// The edge.
+        edge: String,
+        /// The service.
+        service: String,
+        /// They serve (true), or not any more.
+        on: bool,
+    },
     /// Too few endpoints are left: passive ejections are ignored from now on, or obeyed again.
     PanicChanged {
         /// The edge.
@@ -246,9 +266,11 @@ impl EventKind {
             | Self::EndpointEjected { service, replica, .. }
             | Self::EndpointReadmitting { service, replica, .. }
             | Self::EndpointReadmitted { service, replica, .. }
+            | Self::EndpointOnProbation { service, replica, .. }
             | Self::BreakerChanged { service, replica, .. } => Some((service, Some(replica))),
             Self::BuildStarted { service }
             | Self::BuildEnded { service, .. }
+            | Self::StandbyChanged { service, .. }
             | Self::PanicChanged { service, .. } => Some((service, None)),
             Self::NodeStarted { .. }
             | Self::NodeDraining
@@ -274,6 +296,8 @@ impl EventKind {
             | Self::EndpointSuspected { .. }
             | Self::EndpointEjected { .. }
             | Self::BreakerChanged { .. }
+            | Self::EndpointOnProbation { .. }
+            | Self::StandbyChanged { on: true, .. }
             | Self::PanicChanged { .. }
             | Self::FaultApplied { .. } => Level::Warn,
             _ => Level::Info,

@@ -104,6 +104,8 @@ pub struct EdgeState {
     pub service: String,
     /// Too few endpoints are left: ejections are ignored.
     pub panic: bool,
+    /// Standby endpoints serve.
+    pub standby: bool,
     /// Replicas that live traffic has an opinion about.
     pub guards: BTreeMap<String, GuardState>,
 }
@@ -160,6 +162,8 @@ impl State {
             | EventKind::EndpointReadmitted { .. }
             | EventKind::BreakerChanged { .. }
             | EventKind::PanicChanged { .. }
+            | EventKind::StandbyChanged { .. }
+            | EventKind::EndpointOnProbation { .. }
             | EventKind::PolicyReset => self.apply_guard(ts, &event.kind),
             EventKind::ProcessStarted { .. }
             | EventKind::ProcessStartFailed { .. }
@@ -227,6 +231,13 @@ impl State {
                     edge.panic = *on;
                 }
             }
+            EventKind::StandbyChanged { edge, service, on } => {
+                if let Some(edge) = self.edge(edge, service) {
+                    edge.standby = *on;
+                }
+            }
+            // Its end is no event: the endpoint's own view says how long it lasts.
+            EventKind::EndpointOnProbation { .. } => {}
             EventKind::PolicyReset => self.edges.clear(),
             _ => {}
         }

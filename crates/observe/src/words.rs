@@ -27,6 +27,9 @@ impl EventKind {
             Self::EndpointReadmitting { .. } => "endpoint on trial",
             Self::EndpointReadmitted { .. } => "endpoint readmitted",
             Self::BreakerChanged { .. } => "circuit breaker changed",
+            Self::EndpointOnProbation { .. } => "endpoint on probation",
+            Self::StandbyChanged { on: true, .. } => "standby endpoints serve",
+            Self::StandbyChanged { on: false, .. } => "active endpoints serve alone again",
             Self::PanicChanged { on: true, .. } => "too few endpoints left, ejections ignored",
             Self::PanicChanged { on: false, .. } => "enough endpoints again, ejections obeyed",
             Self::FaultRequested { .. } => "fault requested",
@@ -68,7 +71,8 @@ impl EventKind {
             Self::BreakerChanged { edge, from, to, reason, .. } => {
                 format!(" on {edge}: {from} -> {to} ({reason})")
             }
-            Self::PanicChanged { edge, .. } => format!(" on {edge}"),
+            Self::EndpointOnProbation { edge, reason, .. } => format!(" on {edge} ({reason})"),
+            Self::StandbyChanged { edge, .. } | Self::PanicChanged { edge, .. } => format!(" on {edge}"),
             Self::FaultRequested { fault, what } => format!(": {what} ({fault})"),
             Self::FaultApplied { fault, what, proof } => format!(": {what} ({fault}; proof: {proof})"),
             Self::FaultFailed { fault, reason } => format!(": {fault} ({reason})"),

@@ -22,7 +22,10 @@ impl Plan {
         match mechanism {
             Mechanism::Replicas => plan.keep_one_replica(),
             Mechanism::Retry => plan.each_call(|call| call.retry = false),
-            Mechanism::Hedge => plan.each_call(|call| call.hedge_percentile = None),
+            Mechanism::Hedge => plan.each_call(|call| {
+                call.hedge_percentile = None;
+                call.hedge_delay = None;
+            }),
             Mechanism::Parking => {
                 plan.each_call(|call| call.park = false);
                 plan.services.iter_mut().for_each(|service| service.pool.parking.max_requests = 0);

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use seaworthy_policy::pool::Guard;
+use seaworthy_policy::backoff::Jitter;
+use seaworthy_policy::breaker::{Mode as BreakerMode, WindowType};
+use seaworthy_policy::pool::{Guard, Strategy, Tier};
 use seaworthy_policy::restart::Mode;
 use seaworthy_spec::plan::{
-    DegradeStep, FaultKind, IdStep, Limit, Mechanism, Origin, Plan, ProbeAction, ProcessPlan, Response,
-    ServiceKind, Target, Word,
+    AffinitySource, DegradeStep, FaultKind, IdStep, Limit, Mechanism, MemberPlan, Origin, Plan, ProbeAction,
+    ProcessPlan, Response, ServiceKind, Target, Word,
 };
 use seaworthy_spec::{parse, plan_json, plan_text, render, template};
 
@@ -310,4 +312,95 @@ fn a_byte_order_mark_and_windows_lines_are_fine() {
     assert_eq!(plan_of(&text).name, "s");
     let json = r#"{"seaworthy": "v1", "name": "s", "services": {"api": {"run": ["./api"], "restart": {"mode": "never"}}}}"#;
     assert_eq!(process(&plan_of(json), "api").restart.mode, Mode::Never, "JSON is YAML");
+}
+
+#[test]
+fn traffic_is_spread_as_asked() {
+    let plan = plan_of(
+        r#"
+seaworthy: v1
+name: shop
+zones: [a, b]
+gateway: { listen: 127.0.0.1:0 }
+routes: { all: { match: /**, to: api } }
+services:
+  api:
+    run: ./api
+    replicas: { a: 2, b: { active: 1, standby: 1, weight: 3 } }
+    readiness: { tcp: true, flap: { changes: 4, window: 30s, max_success_threshold: 8 } }
+    liveness: { tcp: true, flap: off }
+    policy:
+      load_balancing: { strategy: affinity, affinity: { cookie: session }, load_factor: 1.5, own_zone: ignore,
+                        healthy_share: 80%, slow_start: 0, standby_below: 0%, failback_delay: 5s }
+      max_in_flight: 20
+      ejection: { peer_latency: off, peer_failures: { excess: 20%, minimum_number_of_calls: 50 },
+                  sweep_interval: 1s, persistence: 2, readmission_successes: 5 }
+      retry: { jitter: decorrelated, max_retry_after: 3s }
+      hedge: { delay: 50ms, max_hedged_attempts: 2 }
+      deadline_header: X-Deadline
+      deadline_margin: 20ms
+      min_remaining: 30ms
+  pay:
+    endpoints: [ { url: "http://127.0.0.1:9001", zone: b, tier: standby }, { url: "http://127.0.0.1:9002", zone: a } ]
+    policy: { load_balancing: { affinity: { header: X-User }, strategy: round_robin } }
+  mail:
+    endpoints: { url: "http://127.0.0.1:9003" }
+    policy:
+      circuit_breaker: { sliding_window_type: count_based, sliding_window_size: 40, mode: metrics_only }
+"#,
+    );
+    let api = &plan.services[0];
+    let ids: Vec<String> = process(&plan, "api").replicas.into_iter().map(|replica| replica.id).collect();
+    assert_eq!(ids, ["a-1", "a-2", "b-1", "b-2"]);
+    let member = |service: usize, id: &str| plan.services[service].traffic.members.get(id).copied();
+    assert_eq!(member(0, "a-1"), None);
+    assert_eq!(member(0, "b-1"), Some(MemberPlan { tier: Tier::Active, weight: 3 }));
+    assert_eq!(member(0, "b-2"), Some(MemberPlan { tier: Tier::Standby, weight: 3 }));
+    assert_eq!(member(1, "1"), Some(MemberPlan { tier: Tier::Standby, weight: 1 }));
+
+    let traffic = &api.traffic;
+    assert_eq!(traffic.affinity, Some(AffinitySource::Cookie("session".into())));
+    assert_eq!((traffic.deadline_header.as_str(), traffic.deadline_margin), ("x-deadline", millis(20)));
+    // What is told takes the margin off, so both must be left.
+    assert_eq!(api.call.min_remaining, millis(50));
+    assert_eq!(plan.routes[0].call.min_remaining, millis(50));
+    let balance = &api.pool.balance;
+    assert_eq!((balance.affinity_load_factor, balance.zone_healthy_share), (1.5, 0.8));
+    assert_eq!((balance.slow_start, balance.standby_below), (Duration::ZERO, 0.0));
+    assert_eq!((balance.failback_delay, balance.failure_cost), (millis(5_000), api.call.attempt_timeout));
+    assert_eq!((api.pool.max_in_flight, api.call.in_flight_cap), (Some(20), Some(80)));
+    let Guard::Ejection(ejection) = &api.pool.guard else { panic!("several endpoints") };
+    assert!(ejection.slow_factor.is_infinite());
+    assert_eq!((ejection.failure_excess, ejection.failure_calls_min), (0.2, 50));
+    assert_eq!((ejection.sweep_interval, ejection.persistence), (millis(1_000), 2));
+    assert_eq!(ejection.readmission_successes, 5);
+    let call = &plan.routes[0].call;
+    assert_eq!((call.hedge_delay, call.hedge_percentile), (Some(millis(50)), None));
+    assert_eq!((call.max_hedged_attempts, call.max_retry_after), (2, millis(3_000)));
+    assert_eq!(call.backoff.jitter, Jitter::Decorrelated);
+    let process = process(&plan, "api");
+    let flap = &process.readiness.health;
+    assert_eq!((flap.flap_changes, flap.flap_window, flap.rise_max), (4, millis(30_000), 8));
+    assert_eq!(process.liveness.unwrap().health.flap_changes, 0);
+
+    let pay = &plan.services[1];
+    assert_eq!(pay.traffic.affinity, Some(AffinitySource::Header("x-user".into())));
+    assert_eq!(pay.pool.balance.strategy, Strategy::RoundRobin);
+    let ServiceKind::External { endpoints, .. } = &pay.kind else { panic!("runs elsewhere") };
+    assert_eq!(endpoints.iter().map(|(_, zone)| *zone).collect::<Vec<_>>(), [1, 0]);
+    let Guard::Breaker(breaker) = &plan.services[2].pool.guard else { panic!("one endpoint") };
+    assert_eq!((breaker.sliding_window_type, breaker.sliding_window_size), (WindowType::CountBased, 40));
+    assert_eq!(breaker.mode, BreakerMode::MetricsOnly);
+}
+
+#[test]
+fn a_gateway_prefers_its_zone_where_the_spec_lets_it() {
+    let spec = "seaworthy: v1\nname: s\nzones: [a, b]\nservices:\n  api: { run: ./x }\n  web: { run: ./x, policy: { load_balancing: { own_zone: ignore } } }";
+    let plan = plan_of(spec);
+    assert!(plan.services.iter().all(|service| service.pool.balance.own_zone.is_none()));
+    let zoned = plan.in_zone("b").unwrap();
+    assert_eq!(zoned.services[0].pool.balance.own_zone, Some(1));
+    assert_eq!(zoned.services[1].pool.balance.own_zone, None);
+    assert_eq!(plan.in_zone("c").unwrap_err(), "there is no zone `c`: the spec has a, b");
+    assert!(plan.in_zone("").is_err());
 }

@@ -76,7 +76,8 @@ impl<'a> View<'a> {
                 format!("every way to {names} has `retry: off`"),
             ),
             Mechanism::Hedge => {
-                let hedged = calls_to(self.plan, &self.path).any(|call| call.hedge_percentile.is_some());
+                let hedged = calls_to(self.plan, &self.path)
+                    .any(|call| call.hedge_percentile.is_some() || call.hedge_delay.is_some());
                 (hedged, format!("every way to {names} has `hedge: off`"))
             }
             Mechanism::Ejection => {

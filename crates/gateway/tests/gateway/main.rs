@@ -11,3 +11,4 @@ mod responses;
 mod streaming;
 mod stub;
 mod support;
+mod traffic;

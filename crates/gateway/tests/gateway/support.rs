@@ -16,6 +16,7 @@ use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_spec::plan::{
     EntrancePlan, Place, Plan, ProbeAction, ProbePlan, RouteMatch, RoutePlan, ServiceKind, ServicePlan,
+    TrafficPlan,
 };
 
 use crate::stub::{PATIENCE, Stub, fields, read_body, read_head};
@@ -35,6 +36,7 @@ pub(crate) fn service(name: &str) -> ServicePlan {
         pool: PoolConfig::default(),
         keyed: false,
         entrance: EntrancePlan::default(),
+        traffic: TrafficPlan::default(),
     }
 }
 
@@ -128,8 +130,13 @@ impl Rig {
 
     /// A replica appears and is ready.
     pub(crate) fn up(&self, service: &str, replica: &str, address: SocketAddr) -> EndpointId {
+        self.up_in(service, replica, address, 0)
+    }
+
+    /// The same, in that zone.
+    pub(crate) fn up_in(&self, service: &str, replica: &str, address: SocketAddr, zone: u16) -> EndpointId {
         let id = EndpointId { service: service.into(), replica: replica.into(), incarnation: 1 };
-        self.gateway.apply(EndpointChange::Added { id: id.clone(), address, zone: 0 });
+        self.gateway.apply(EndpointChange::Added { id: id.clone(), address, zone });
         self.gateway.apply(EndpointChange::Health { id: id.clone(), ready: true, reason: "passes" });
         id
     }

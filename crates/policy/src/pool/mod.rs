@@ -40,7 +40,7 @@ mod sweep;
 mod view;
 mod weighing;
 
-pub use balance::{BalanceConfig, Member, Strategy, Tier, WEIGHT_MAX};
+pub use balance::{BalanceConfig, Member, Strategy, Tier, WEIGHT_MAX, affinity_key};
 pub(crate) use choice::Pick;
 pub use config::{Guard, ParkingConfig, PoolConfig};
 pub use endpoint::{EndpointKey, Permit};

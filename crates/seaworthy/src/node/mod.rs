@@ -33,6 +33,8 @@ use crate::exit::Exit;
 use crate::spec_file::{self, Selection};
 use crate::state_dir::{self, NodeFile};
 
+/// Names the zone that this node runs in.
+const ZONE_VARIABLE: &str = "SEAWORTHY_ZONE";
 /// One log file per node start is enough; the file itself is bounded.
 const LOG_FILE: &str = "log.jsonl";
 
@@ -57,11 +59,22 @@ pub(crate) struct Node {
 /// Runs a node until it is told to stop.
 pub(crate) fn run(arguments: &NodeArgs) -> Result<Exit> {
     let selection = Selection { only: arguments.only.clone(), ablate: arguments.ablate.clone() };
-    let plan = Arc::new(spec_file::plan(&arguments.spec, &selection)?);
+    let plan = Arc::new(in_own_zone(spec_file::plan(&arguments.spec, &selection)?)?);
     let state_dir = state_dir::create(&arguments.state_dir)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     LocalSet::new().block_on(&runtime, serve(plan, state_dir, arguments.log))
+}
+
+/// The plan as it is for this machine. One spec serves all machines, so where this one stands is not in the spec but in
+/// the environment, under the name by which services hear of their zone.
+fn in_own_zone(plan: Plan) -> Result<Plan> {
+    match std::env::var(ZONE_VARIABLE) {
+        Ok(zone) if !zone.is_empty() => {
+            plan.in_zone(&zone).map_err(|why| anyhow::anyhow!("{ZONE_VARIABLE}: {why}"))
+        }
+        _ => Ok(plan),
+    }
 }
 
 async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Result<Exit> {

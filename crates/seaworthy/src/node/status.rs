@@ -1,5 +1,6 @@
 //! What `GET /status` says: the fold of all events, and what the gateway sees right now.
 
+use seaworthy_policy::pool::Tier;
 use serde_json::{Value, json};
 
 use super::Node;
@@ -7,7 +8,8 @@ use super::Node;
 impl Node {
     pub(super) fn status(&self) -> Value {
         let mut status = json!(self.bus.state());
-        let edges: Vec<Value> = self.gateway.views().iter().map(edge).collect();
+        let edges: Vec<Value> =
+            self.gateway.views().iter().map(|view| edge(view, &status["edges"])).collect();
         status["name"] = json!(self.plan.name);
         status["gateway"] = json!(self.gateway.ingress_address());
         status["admin"] = json!(self.admin);
@@ -18,7 +20,9 @@ impl Node {
     }
 }
 
-fn edge(view: &seaworthy_gateway::EdgeView) -> Value {
+/// `folded` has what events said about edges, by name.
+fn edge(view: &seaworthy_gateway::EdgeView, folded: &Value) -> Value {
+    let is = |what: &str| folded[&view.name][what].as_bool().unwrap_or(false);
     let endpoints = view.endpoints.iter().map(|(id, endpoint)| {
         json!({
             "endpoint": id.to_string(),
@@ -27,11 +31,15 @@ fn edge(view: &seaworthy_gateway::EdgeView) -> Value {
             "state": endpoint.state,
             "reason": endpoint.reason,
             "in_flight": endpoint.in_flight,
+            "tier": if endpoint.tier == Tier::Standby { "standby" } else { "active" },
+            "weight": endpoint.weight,
         })
     });
     json!({
         "name": view.name,
         "retry_budget": view.budget_balance,
+        "panic": is("panic"),
+        "standby": is("standby"),
         "endpoints": endpoints.collect::<Vec<_>>(),
     })
 }

@@ -103,12 +103,16 @@ fn edge_lines(status: &Value) -> Vec<String> {
             let text = |name: &str| endpoint[name].as_str().unwrap_or_default();
             if text("state") != "available" {
                 let name = edge["name"].as_str().unwrap_or_default();
-                lines.push(format!(
-                    "  {name}: {} is {}: {}",
-                    text("endpoint"),
-                    text("state"),
-                    text("reason")
-                ));
+                let state = if text("state") == "probation" { "on probation" } else { text("state") };
+                lines.push(format!("  {name}: {} is {state}: {}", text("endpoint"), text("reason")));
+            }
+        }
+        for (key, words) in [
+            ("panic", "too few endpoints are left, ejections are ignored"),
+            ("standby", "standby endpoints serve"),
+        ] {
+            if edge[key].as_bool().unwrap_or(false) {
+                lines.push(format!("  {}: {words}", edge["name"].as_str().unwrap_or_default()));
             }
         }
     }
@@ -139,9 +143,10 @@ mod tests {
                          "last_exit": { "how": "signal 9" } },
                 "b-1": { "ready": false, "pid": 12, "address": "127.0.0.1:20002", "reason": "answered 503", "restarts": 0 },
             } } },
-            "edges": [ { "name": "ingress:api", "endpoints": [
+            "edges": [ { "name": "ingress:api", "standby": true, "panic": false, "endpoints": [
                 { "endpoint": "api/a-1", "state": "available", "reason": "" },
                 { "endpoint": "api/b-1", "state": "ejected", "reason": "failures in a row" },
+                { "endpoint": "api/b-2", "state": "probation", "reason": "slow" },
             ] } ],
             "faults": { "f1": { "what": "pause api/b-1" } },
         });
@@ -150,6 +155,8 @@ shop  gateway 127.0.0.1:8080  admin 127.0.0.1:9180  up 12 s
   api  a-1  ready      127.0.0.1:20001 pid 11  restarted once, last exit: signal 9
   api  b-1  NOT READY  127.0.0.1:20002 pid 12  answered 503
   ingress:api: api/b-1 is ejected: failures in a row
+  ingress:api: api/b-2 is on probation: slow
+  ingress:api: standby endpoints serve
   broken on purpose: f1 pause api/b-1
 ";
         assert_eq!(human(&status), expected);

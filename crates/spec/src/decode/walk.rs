@@ -234,6 +234,9 @@ fn is_leaf(shape: Shape) -> bool {
 
 /// True when a value may stand for the list that has only it.
 fn is_single(item: Shape, found: &NodeValue) -> bool {
+    if let Shape::Either(shapes) = item {
+        return shapes.iter().any(|shape| is_single(*shape, found));
+    }
     match found {
         NodeValue::Scalar(scalar) => is_leaf(item) && scalar.kind() != ScalarKind::Null,
         NodeValue::Mapping(_) => matches!(item, Shape::Object(_) | Shape::Map(..)),

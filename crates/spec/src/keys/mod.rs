@@ -8,6 +8,7 @@ mod policy;
 mod service;
 mod table;
 mod top;
+mod traffic;
 
 pub(crate) use table::{Key, Shape, Table};
 pub(crate) use top::SPEC;

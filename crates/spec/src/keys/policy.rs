@@ -1,16 +1,18 @@
 //! How calls are protected.
 
-use seaworthy_policy::breaker::PROBES_MAX;
+use seaworthy_policy::breaker::{PROBES_MAX, SLIDING_WINDOW_SIZE_MAX};
 use seaworthy_policy::call::MAX_ATTEMPTS;
 
 use super::entrance::{CONCURRENCY_KEY, THROTTLE_KEY};
 use super::table::{Alias, Key, Shape, Table, alias, key};
+use super::traffic::TRAFFIC;
 
 /// The policy of a service.
 pub(crate) static POLICY: Table = Table {
     what: "a service's policy",
     keys: &[
         TIMEOUTS,
+        TRAFFIC,
         &[
             key(
                 "retry",
@@ -117,7 +119,14 @@ const RETRY_KEYS: &[Key] = &[
     )
     .or("25ms"),
     key("max_backoff", Shape::Duration, "No wait is longer, jitter included.").or("250ms"),
-    key("jitter", Shape::Word(&["full", "equal", "none"]), "How waits are spread.").or("full"),
+    key(
+        "jitter",
+        Shape::Word(&["full", "equal", "additive", "decorrelated", "none"]),
+        "How waits are spread.",
+    )
+    .or("full"),
+    key("max_retry_after", Shape::DurationOrZero, "An answer that asks for a longer pause is passed on.")
+        .or("10s"),
 ];
 
 const BUDGET_KEYS: &[Key] = &[
@@ -157,12 +166,15 @@ static ROUTE_RETRY: Table = Table {
 };
 
 const HEDGE_KEYS: &[Key] = &[
+    key("delay", Shape::Duration, "Hedge after exactly this long, instead of a percentile.").or("none"),
     key("percentile", Shape::Share, "Hedge after this percentile of the observed latency.").or("95%"),
-    key("min_delay", Shape::Duration, "Never earlier than this.").or("10ms"),
+    key("min_delay", Shape::Duration, "After a percentile: never earlier than this.").or("10ms"),
+    key("max_hedged_attempts", Shape::Count(1, MAX_ATTEMPTS as u64 - 1), "Hedges per request, at most.")
+        .or("1"),
 ];
 
 const HEDGE_FOREIGN: &[Alias] =
-    &[alias("delay", "write `min_delay: {time}`"), alias("budget", "write `max_share: 2%`")];
+    &[alias("max_attempts", "write `max_hedged_attempts: {}`"), alias("budget", "write `max_share: 2%`")];
 
 static HEDGE: Table = Table {
     what: "`hedge`",
@@ -195,7 +207,19 @@ static CIRCUIT_BREAKER: Table = Table {
         key("failure_rate_threshold", Shape::Share, "Opens when this share of calls fails.").or("50%"),
         key("minimum_number_of_calls", Shape::Count(1, 1_000_000), "The rates count from so many calls on.")
             .or("20"),
+        key(
+            "sliding_window_type",
+            Shape::Word(&["time_based", "count_based"]),
+            "The rates are those of a time, or of a number of calls.",
+        )
+        .or("time_based"),
         key("sliding_window_duration", Shape::Duration, "The rates are those of the last so long.").or("10s"),
+        key(
+            "sliding_window_size",
+            Shape::Count(1, SLIDING_WINDOW_SIZE_MAX as u64),
+            "When `count_based`: the rates are those of the last so many calls.",
+        )
+        .or("100"),
         key("slow_call_duration_threshold", Shape::Duration, "A call that takes longer is slow.").or("none"),
         key("slow_call_rate_threshold", Shape::Share, "Opens when this share of calls is slow.").or("80%"),
         key(
@@ -211,6 +235,12 @@ static CIRCUIT_BREAKER: Table = Table {
             "Probes; it closes on a majority.",
         )
         .or("3"),
+        key(
+            "mode",
+            Shape::Word(&["automatic", "force_open", "force_closed", "disabled", "metrics_only"]),
+            "Who decides: the breaker, or this word.",
+        )
+        .or("automatic"),
         key("recovery_ramp", Shape::DurationOrZero, "Traffic grows back to all of it over so long.")
             .or("10s"),
     ]],
@@ -226,6 +256,10 @@ static CIRCUIT_BREAKER: Table = Table {
         alias("reset_timeout", "write `wait_duration_in_open_state: {time}`"),
         alias("break_duration", "write `wait_duration_in_open_state: {time}`"),
         alias("interval", "write `sliding_window_duration: {time}`"),
+        alias("slidingWindowType", "write `sliding_window_type: time_based` or `count_based`"),
+        alias("slidingWindowSize", "write `sliding_window_type: count_based, sliding_window_size: {}`"),
+        alias("enabled", "write `mode: disabled` to let everything pass"),
+        alias("state", "write `mode: force_open` or `mode: force_closed`"),
     ],
 };
 
@@ -241,6 +275,21 @@ static EJECTION: Table = Table {
         key("base_ejection_time", Shape::Duration, "How long the first time; the n-th time n times as long.")
             .or("30s"),
         key("max_ejection_time", Shape::Duration, "Never longer than this.").or("5m"),
+        key(
+            "peer_latency",
+            Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&PEER_LATENCY)]),
+            "Whether an endpoint that is much slower than its peers is ejected, or put on probation where too many are.",
+        ),
+        key(
+            "peer_failures",
+            Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&PEER_FAILURES)]),
+            "Whether an endpoint that fails more often than its peers is ejected, or put on probation where too many are.",
+        ),
+        key("sweep_interval", Shape::Duration, "Endpoints are compared with their peers this often.")
+            .or("500ms"),
+        key("persistence", Shape::Count(1, 1_000), "So many comparisons in a row decide.").or("3"),
+        key("readmission_successes", Shape::Count(1, 100), "Good requests in a row that take it back.")
+            .or("3"),
     ]],
     rest: None,
     exactly_one: &[],
@@ -254,6 +303,30 @@ static EJECTION: Table = Table {
             "max_ejection_percent",
             "at most max(1, half of the others) is ejected, and never the last one",
         ),
+    ],
+};
+
+static PEER_LATENCY: Table = Table {
+    what: "`peer_latency`",
+    keys: &[&[key("slow_factor", Shape::Factor, "So many times the peers' median latency is slow.").or("4")]],
+    rest: None,
+    exactly_one: &[],
+    aliases: &[alias("factor", "write `slow_factor: {}`"), alias("threshold", "write `slow_factor: 4`")],
+};
+
+static PEER_FAILURES: Table = Table {
+    what: "`peer_failures`",
+    keys: &[&[
+        key("excess", Shape::Share, "A share of failures this much above the peers' median is too much.")
+            .or("10%"),
+        key("minimum_number_of_calls", Shape::Count(1, 1_000_000), "A share counts from so many calls on.")
+            .or("20"),
+    ]],
+    rest: None,
+    exactly_one: &[],
+    aliases: &[
+        alias("threshold", "write `excess: 10%`"),
+        alias("request_volume", "write `minimum_number_of_calls: {}`"),
     ],
 };
 

@@ -2,6 +2,7 @@
 
 use super::policy::POLICY;
 use super::table::{Key, Shape, Table, alias, key};
+use super::traffic::{ENDPOINT, FLAP, ZONE_REPLICAS};
 
 /// The most replicas of one service, over all zones.
 pub(crate) const REPLICAS_MAX: u64 = 1_000;
@@ -11,15 +12,12 @@ pub(crate) static SERVICE: Table = Table {
     keys: &[&[
         key("build", COMMAND, "Run once, in the spec's folder, before the first replica starts."),
         key("run", COMMAND, "Program and arguments of a replica, run in the spec's folder."),
-        key("endpoints", Shape::List(&Shape::Endpoint), "Where it is served when somebody else runs it."),
+        key("endpoints", Shape::List(&ENDPOINTS), "Where it is served when somebody else runs it."),
         key("environment", Shape::Map(&Shape::Verbatim, "variable names"), "Further environment variables."),
         key(
             "replicas",
-            Shape::Either(&[
-                Shape::Count(1, REPLICAS_MAX),
-                Shape::Map(&Shape::Count(0, REPLICAS_MAX), "zone names"),
-            ]),
-            "How many copies run: a number, or a number per zone.",
+            Shape::Either(&[Shape::Count(1, REPLICAS_MAX), Shape::Map(&ZONE, "zone names")]),
+            "How many copies run: a number, or a number per zone, or who of a zone serves and who stands by.",
         )
         .or("1"),
         key("readiness", Shape::Object(&PROBE), "Decides whether a replica gets traffic.")
@@ -85,6 +83,11 @@ pub(crate) static SERVICE: Table = Table {
 
 const COMMAND: Shape = Shape::Either(&[Shape::Command, Shape::List(&Shape::Verbatim)]);
 
+/// One item of `endpoints`.
+const ENDPOINTS: Shape = Shape::Either(&[Shape::Endpoint, Shape::Object(&ENDPOINT)]);
+/// One value of `replicas`.
+const ZONE: Shape = Shape::Either(&[Shape::Count(0, REPLICAS_MAX), Shape::Object(&ZONE_REPLICAS)]);
+
 pub(crate) static PROBE: Table = Table {
     what: "a probe",
     keys: &[PROBE_KEYS],
@@ -112,6 +115,8 @@ pub(crate) static PROBE: Table = Table {
     ],
 };
 
+const FLAPPING: Shape = Shape::Either(&[Shape::Word(&["off"]), Shape::Object(&FLAP)]);
+
 const PROBE_KEYS: &[Key] = &[
     key("http_get", Shape::UrlPath, "GET this path; 2xx and 3xx pass."),
     key("tcp", Shape::True, "A TCP connection that opens passes."),
@@ -120,6 +125,7 @@ const PROBE_KEYS: &[Key] = &[
     key("timeout", Shape::Duration, "A probe that takes longer has failed.").or("1s"),
     key("failure_threshold", Shape::Count(1, 100), "So many failures in a row take a replica out.").or("3"),
     key("success_threshold", Shape::Count(1, 100), "So many successes in a row take it back in.").or("2"),
+    key("flap", FLAPPING, "Whoever comes and goes has to stay well for longer."),
 ];
 
 pub(crate) static RESTART: Table = Table {

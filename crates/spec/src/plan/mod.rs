@@ -8,6 +8,7 @@ mod load;
 mod promise;
 mod route;
 mod service;
+mod traffic;
 mod whole;
 
 pub use entrance::{EntrancePlan, Gated, KeySource};
@@ -18,4 +19,5 @@ pub use route::{DegradeStep, RouteMatch, RoutePlan};
 pub use service::{
     DataPlan, Need, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,
 };
+pub use traffic::{AffinitySource, DEADLINE_HEADER, MemberPlan, TrafficPlan};
 pub use whole::{Origin, Place, Plan, Setting};

@@ -9,7 +9,7 @@ use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_policy::restart::RestartConfig;
 
-use super::{EntrancePlan, Place};
+use super::{EntrancePlan, Place, TrafficPlan};
 
 /// A service and the policy of every edge to it.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct ServicePlan {
     pub keyed: bool,
     /// What calls must pass on each way to it; the throttle at its egress.
     pub entrance: EntrancePlan,
+    /// How an edge spreads requests over its endpoints, and what it tells them.
+    pub traffic: TrafficPlan,
 }
 
 impl ServicePlan {

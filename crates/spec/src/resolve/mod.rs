@@ -5,6 +5,7 @@ mod data;
 mod entrance;
 mod failures;
 mod faults;
+mod guard;
 mod loads;
 mod policy;
 mod promises;
@@ -12,5 +13,7 @@ mod resolver;
 mod routes;
 mod services;
 mod settings;
+mod sound;
+mod traffic;
 
 pub(crate) use resolver::resolve;

@@ -14,7 +14,7 @@ use super::settings::Section;
 use crate::codes::Code;
 use crate::decode::{Object, Value, show_duration};
 use crate::diagnostic::Diagnostic;
-use crate::plan::Origin;
+use crate::plan::{Origin, TrafficPlan};
 
 /// For services that somebody else runs, calls wait only this long after the last endpoint went: nobody here
 /// can bring it back.
@@ -25,6 +25,7 @@ pub(super) struct Policy {
     pub(super) call: CallConfig,
     pub(super) pool: PoolConfig,
     pub(super) keyed: bool,
+    pub(super) traffic: TrafficPlan,
 }
 
 /// The policy of a service while it is a base for those of its routes.
@@ -35,6 +36,14 @@ struct Base<'a> {
     is_attempt_given: bool,
 }
 
+/// When requests are hedged.
+struct Hedge {
+    percentile: Option<f64>,
+    min_delay: Duration,
+    delay: Option<Duration>,
+    max_hedged_attempts: u8,
+}
+
 impl Resolver<'_> {
     pub(super) fn service_policy(
         &mut self,
@@ -43,6 +52,7 @@ impl Resolver<'_> {
         is_external: bool,
     ) -> Policy {
         let section = service.under("policy");
+        let before = self.problems.len();
         let mut call = self.call(&section, None);
         // Calls through an egress are not parked unless the spec asks for it: their caller has a deadline of its
         // own and can degrade.
@@ -51,8 +61,13 @@ impl Resolver<'_> {
         let guard = self.guard(&section, endpoint_count, call.attempt_timeout);
         let parking = self.parking(&section, is_external);
         let keyed = self.keyed(&section);
-        let pool = PoolConfig { guard, budget, parking, ..PoolConfig::default() };
-        Policy { call, pool, keyed: keyed.unwrap_or(false) }
+        let max_in_flight = self.max_in_flight(&section, &mut call, endpoint_count);
+        let balance = self.balance(&section, call.attempt_timeout);
+        let traffic = self.traffic(&section, &mut call, !is_external);
+        let pool = PoolConfig { guard, budget, parking, balance, max_in_flight, ..PoolConfig::default() };
+        self.require_sound(&section, before, call.validate());
+        self.require_sound(&section, before, pool.validate());
+        Policy { call, pool, keyed: keyed.unwrap_or(false), traffic }
     }
 
     /// The policy of a route: that of its service, with what the route says itself.
@@ -72,7 +87,10 @@ impl Resolver<'_> {
             services.iter().find(|(name, _)| name.text == service).and_then(|(_, value)| value.as_object());
         let policy = own.and_then(|object| object.object("policy"));
         let is_attempt_given = policy.is_some_and(|policy| policy.given("attempt_timeout").is_some());
-        self.call(section, Some(&Base { call: base, path, is_attempt_given }))
+        let before = self.problems.len();
+        let call = self.call(section, Some(&Base { call: base, path, is_attempt_given }));
+        self.require_sound(section, before, call.validate());
+        call
     }
 
     fn call(&mut self, section: &Section<'_>, base: Option<&Base<'_>>) -> CallConfig {
@@ -106,7 +124,13 @@ impl Resolver<'_> {
             ("attempt_timeout", attempt_timeout),
         );
         let backoff = if is_off { default.backoff } else { self.backoff(&retry, default.backoff, base) };
-        let (hedge_percentile, min_hedge_delay) = self.hedge(section, &default, base);
+        let hedge = self.hedge(section, &default, base);
+        let max_retry_after = if is_off {
+            default.max_retry_after
+        } else {
+            let otherwise = (default.max_retry_after, inherited("retry.max_retry_after"));
+            self.duration_or(&retry, "max_retry_after", otherwise)
+        };
         CallConfig {
             total_timeout,
             attempt_timeout,
@@ -114,13 +138,16 @@ impl Resolver<'_> {
             max_attempts: u8::try_from(max_attempts).unwrap_or(u8::MAX),
             backoff,
             retry: retries,
-            hedge_percentile,
-            min_hedge_delay,
+            max_retry_after,
+            hedge_percentile: hedge.percentile,
+            min_hedge_delay: hedge.min_delay,
+            hedge_delay: hedge.delay,
+            max_hedged_attempts: hedge.max_hedged_attempts,
             ..default
         }
     }
 
-    fn off(&mut self, section: &Section<'_>, key: &str) {
+    pub(super) fn off(&mut self, section: &Section<'_>, key: &str) {
         if let Some(value) = section.get(key) {
             let origin = self.origin(value.span);
             self.setting(section.path_of(key), "off", origin);
@@ -144,6 +171,8 @@ impl Resolver<'_> {
         let jitter = section.get("jitter").and_then(Value::as_text).map(|word| match word {
             "none" => Jitter::None,
             "equal" => Jitter::Equal,
+            "additive" => Jitter::Additive,
+            "decorrelated" => Jitter::Decorrelated,
             _ => Jitter::Full,
         });
         let show = |jitter: &Jitter| match jitter {
@@ -157,26 +186,56 @@ impl Resolver<'_> {
         BackoffConfig { initial, max, jitter, ..default }
     }
 
-    fn hedge(
-        &mut self,
-        section: &Section<'_>,
-        default: &CallConfig,
-        base: Option<&Base<'_>>,
-    ) -> (Option<f64>, Duration) {
+    fn hedge(&mut self, section: &Section<'_>, default: &CallConfig, base: Option<&Base<'_>>) -> Hedge {
         let hedge = section.under("hedge");
+        let off = Hedge {
+            percentile: None,
+            min_delay: default.min_hedge_delay,
+            delay: None,
+            max_hedged_attempts: default.max_hedged_attempts,
+        };
         if section.is_word("hedge", "off") {
             self.off(section, "hedge");
-            return (None, default.min_hedge_delay);
+            return off;
         }
-        if default.hedge_percentile.is_none() && !section.is_given("hedge") {
-            let from = base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.hedge", base.path)));
-            self.setting(section.path_of("hedge"), "off", from);
-            return (None, default.min_hedge_delay);
+        let is_off = default.hedge_percentile.is_none() && default.hedge_delay.is_none();
+        let from =
+            |key: &str| base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.{key}", base.path)));
+        if is_off && !section.is_given("hedge") {
+            self.setting(section.path_of("hedge"), "off", from("hedge"));
+            return off;
+        }
+        let attempts = (u32::from(default.max_hedged_attempts), from("hedge.max_hedged_attempts"));
+        let attempts = self.count_or(&hedge, "max_hedged_attempts", attempts);
+        let max_hedged_attempts = u8::try_from(attempts).unwrap_or(u8::MAX);
+        self.refuse_two_moments(&hedge);
+        let by_percentile = hedge.is_given("percentile") || hedge.is_given("min_delay");
+        let inherited = default.hedge_delay.filter(|_| !by_percentile);
+        if hedge.is_given("delay") || inherited.is_some() {
+            let delay = inherited.unwrap_or(default.min_hedge_delay);
+            let delay = self.duration_or(&hedge, "delay", (delay, from("hedge.delay")));
+            return Hedge { delay: Some(delay), max_hedged_attempts, ..off };
         }
         let usual = default.hedge_percentile.or(CallConfig::default().hedge_percentile).unwrap_or(0.95);
-        let percentile = self.ratio(&hedge, "percentile", usual);
-        let delay = self.duration(&hedge, "min_delay", default.min_hedge_delay);
-        (Some(percentile), delay)
+        let percentile = Some(self.ratio(&hedge, "percentile", usual));
+        let min_delay = self.duration(&hedge, "min_delay", default.min_hedge_delay);
+        Hedge { percentile, min_delay, max_hedged_attempts, ..off }
+    }
+
+    /// A fixed moment and an observed one exclude each other.
+    fn refuse_two_moments(&mut self, hedge: &Section<'_>) {
+        let others = ["percentile", "min_delay"];
+        let other = others.into_iter().find_map(|key| Some((key, hedge.key_span(key)?)));
+        if let (Some(delay), Some((key, span))) = (hedge.key_span("delay"), other) {
+            let message = format!("`{key}` has no effect with a fixed `delay`");
+            self.report(
+                Diagnostic::new(Code::Contradiction, span, message)
+                    .label("hedges begin after `delay`, whatever was observed")
+                    .also(delay, "the fixed delay")
+                    .help("keep `delay`, or `percentile` and `min_delay`")
+                    .path(hedge.path_of(key)),
+            );
+        }
     }
 
     fn budget(&mut self, section: &Section<'_>) -> BudgetConfig {
@@ -221,7 +280,20 @@ impl Resolver<'_> {
         let longest = default.max_ejection_time.max(base);
         let max = self.duration_or(section, "max_ejection_time", (longest, Origin::Default));
         self.require_ascending(section, ("base_ejection_time", base), ("max_ejection_time", max));
-        EjectionConfig { consecutive_failures, base_ejection_time: base, max_ejection_time: max, ..default }
+        let own = EjectionConfig {
+            consecutive_failures,
+            base_ejection_time: base,
+            max_ejection_time: max,
+            sweep_interval: self.duration(section, "sweep_interval", default.sweep_interval),
+            persistence: self.count(section, "persistence", default.persistence),
+            readmission_successes: self.count(
+                section,
+                "readmission_successes",
+                default.readmission_successes,
+            ),
+            ..default
+        };
+        self.peers(section, own)
     }
 
     fn breaker(&mut self, section: &Section<'_>, attempt_timeout: Duration) -> BreakerConfig {
@@ -234,6 +306,7 @@ impl Resolver<'_> {
         let minimum_number_of_calls =
             self.count(section, "minimum_number_of_calls", default.minimum_number_of_calls);
         let sliding_window = self.duration(section, "sliding_window_duration", default.sliding_window);
+        let (sliding_window_type, sliding_window_size) = self.window_by_count(section, &default);
         let slow_call_duration = self.effective(
             section,
             "slow_call_duration_threshold",
@@ -254,7 +327,9 @@ impl Resolver<'_> {
             consecutive_failures,
             failure_rate_threshold,
             minimum_number_of_calls,
+            sliding_window_type,
             sliding_window,
+            sliding_window_size,
             slow_call_duration,
             slow_call_rate_threshold,
             wait_duration_in_open_state: wait,
@@ -263,6 +338,7 @@ impl Resolver<'_> {
             // A probe that hangs is given up after twice what an attempt may take.
             probe_timeout: attempt_timeout.saturating_mul(2),
             recovery_ramp: self.duration(section, "recovery_ramp", default.recovery_ramp),
+            mode: self.mode(section, default.mode),
             ..default
         }
     }

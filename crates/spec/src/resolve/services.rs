@@ -1,22 +1,30 @@
 //! Services: who runs them, where their replicas are, what they need.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use seaworthy_policy::health::HealthConfig;
+use seaworthy_policy::pool::Tier;
 use seaworthy_policy::restart::{Mode, RestartConfig};
 
 use super::policy::Policy;
 use super::resolver::Resolver;
 use super::settings::Section;
+use super::traffic::{show_endpoint, tiers_of};
 use crate::codes::Code;
 use crate::decode::{Data, Object, Value};
 use crate::diagnostic::{Diagnostic, quoted};
-use crate::plan::{Need, Origin, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan};
+use crate::plan::{
+    MemberPlan, Need, Origin, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,
+    TrafficPlan,
+};
 use crate::yaml::Name;
 
 /// How long a replica may take to stop unless the spec says otherwise.
 const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(10);
+/// What endpoints are, by the replica's id.
+type Members = BTreeMap<String, MemberPlan>;
+
 /// Keys that mean nothing for a service that somebody else runs.
 const ONLY_WITH_RUN: [&str; 7] =
     ["build", "environment", "replicas", "liveness", "restart", "stop_grace", "needs"];
@@ -32,10 +40,11 @@ impl Resolver<'_> {
 
     fn service(&mut self, name: &Name, object: Option<&Object>) -> ServicePlan {
         let section = Section::new(format!("services.{}", name.text), object);
-        let kind = if section.is_given("endpoints") && !section.is_given("run") {
+        let (kind, members) = if section.is_given("endpoints") && !section.is_given("run") {
             self.external(&section)
         } else {
-            ServiceKind::Supervised(self.process(&section))
+            let (process, members) = self.process(&section);
+            (ServiceKind::Supervised(process), members)
         };
         let needs = self.needs(name, &section);
         let egress = object.and_then(|object| object.address("egress"));
@@ -48,7 +57,8 @@ impl Resolver<'_> {
             ServiceKind::External { endpoints, .. } => endpoints.len(),
         };
         let is_external = matches!(kind, ServiceKind::External { .. });
-        let Policy { call, pool, keyed } = self.service_policy(&section, endpoint_count, is_external);
+        let Policy { call, pool, keyed, traffic } =
+            self.service_policy(&section, endpoint_count, is_external);
         let entrance = self.service_entrance(&section, call.attempt_timeout);
         ServicePlan {
             name: name.text.clone(),
@@ -60,10 +70,11 @@ impl Resolver<'_> {
             pool,
             keyed,
             entrance,
+            traffic: TrafficPlan { members, ..traffic },
         }
     }
 
-    fn external(&mut self, section: &Section<'_>) -> ServiceKind {
+    fn external(&mut self, section: &Section<'_>) -> (ServiceKind, Members) {
         for key in ONLY_WITH_RUN {
             if let Some(span) = section.key_span(key) {
                 self.report(
@@ -79,15 +90,7 @@ impl Resolver<'_> {
             }
         }
         let values = section.object.map(|object| object.list("endpoints")).unwrap_or_default();
-        let mut endpoints: Vec<(SocketAddr, u16)> = Vec::new();
-        for value in values {
-            let Some(address) = value.as_address() else { continue };
-            if endpoints.iter().any(|(known, _)| *known == address) {
-                let message = format!("the endpoint {address} is listed twice");
-                self.report(Diagnostic::new(Code::Contradiction, value.span, message).label("again here"));
-            }
-            endpoints.push((address, 0));
-        }
+        let (endpoints, members) = self.endpoint_list(values);
         if let Some(value) = section.get("endpoints") {
             if values.is_empty() {
                 let message = "a service without any endpoint";
@@ -95,20 +98,23 @@ impl Resolver<'_> {
                     Diagnostic::new(Code::OutOfRange, value.span, message).label("list at least one"),
                 );
             }
-            let shown: Vec<String> =
-                endpoints.iter().map(|(address, _)| format!("http://{address}")).collect();
+            let member = |number: usize| members.get(&number.to_string()).copied().unwrap_or_default();
+            let shown: Vec<String> = (1..)
+                .zip(&endpoints)
+                .map(|(number, (address, _))| show_endpoint(*address, member(number)))
+                .collect();
             let origin = self.origin(value.span);
             self.setting(section.path_of("endpoints"), format!("[{}]", shown.join(", ")), origin);
         }
         let readiness = self.probe(&section.under("readiness"));
-        ServiceKind::External { endpoints, readiness }
+        (ServiceKind::External { endpoints, readiness }, members)
     }
 
-    fn process(&mut self, section: &Section<'_>) -> ProcessPlan {
+    fn process(&mut self, section: &Section<'_>) -> (ProcessPlan, Members) {
         let build = self.command(section, "build");
         let run = self.command(section, "run").unwrap_or_default();
         let environment = self.environment(section);
-        let replicas = self.replicas(section);
+        let (replicas, members) = self.replicas(section);
         let readiness = self.probe(&section.under("readiness"));
         let liveness = section.object.and_then(|object| object.object("liveness"));
         let liveness = liveness.map(|_| self.probe(&section.under("liveness")));
@@ -117,7 +123,9 @@ impl Resolver<'_> {
         }
         let restart = self.restart(&section.under("restart"));
         let stop_grace = self.duration(section, "stop_grace", STOP_GRACE_DEFAULT);
-        ProcessPlan { build, run, environment, replicas, readiness, liveness, restart, stop_grace }
+        let process =
+            ProcessPlan { build, run, environment, replicas, readiness, liveness, restart, stop_grace };
+        (process, members)
     }
 
     /// A command as a list: split already, or given as one.
@@ -161,19 +169,20 @@ impl Resolver<'_> {
         variables
     }
 
-    fn replicas(&mut self, section: &Section<'_>) -> Vec<ReplicaPlan> {
-        let mut counts = vec![0_u64; self.zones.len().max(1)];
+    fn replicas(&mut self, section: &Section<'_>) -> (Vec<ReplicaPlan>, Members) {
+        // Active ones, standby ones, and the weight of each.
+        let mut counts = vec![(0_u64, 0_u64, 1_u32); self.zones.len().max(1)];
         let given = section.get("replicas");
         match given.map(|value| &value.data) {
             Some(Data::Map(entries)) => {
                 for (zone, count) in entries {
                     let index = self.zone_named(&zone.text, zone.span);
-                    if let (Some(index), Some(count)) = (index, count.as_count()) {
+                    if let (Some(index), Some(count)) = (index, tiers_of(count)) {
                         counts[usize::from(index)] = count;
                     }
                 }
-                if let (Some(value), 0) = (given, counts.iter().sum::<u64>())
-                    && entries.iter().all(|(_, count)| count.as_count() == Some(0))
+                if let Some(value) = given
+                    && entries.iter().all(|(_, count)| matches!(tiers_of(count), Some((0, 0, _))))
                 {
                     let message = "a service without any replica";
                     self.report(
@@ -186,25 +195,38 @@ impl Resolver<'_> {
                 let total = if let Some(Data::Count(count)) = other { *count } else { 1 };
                 let zones = counts.len() as u64;
                 for (index, count) in counts.iter_mut().enumerate() {
-                    *count = total / zones + u64::from((index as u64) < total % zones);
+                    count.0 = total / zones + u64::from((index as u64) < total % zones);
                 }
             }
         }
         let zones = self.zones.clone();
-        let mut replicas = Vec::new();
-        for (zone, count) in (0_u16..).zip(&counts) {
-            for number in 1..=*count {
+        let (mut replicas, mut members) = (Vec::new(), Members::new());
+        for (zone, (active, standby, weight)) in (0_u16..).zip(counts) {
+            for number in 1..=active.saturating_add(standby) {
                 let id = match zones.get(usize::from(zone)) {
                     Some(name) => format!("{}-{number}", name.text),
                     None => number.to_string(),
                 };
+                let tier = if number > active { Tier::Standby } else { Tier::Active };
+                let member = MemberPlan { tier, weight };
+                if member != MemberPlan::default() {
+                    members.insert(id.clone(), member);
+                }
                 replicas.push(ReplicaPlan { id, zone });
             }
         }
-        let shown = replicas.iter().map(|replica| replica.id.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some(value) = given {
+            self.require_active(value.span, replicas.len(), &members);
+        }
+        let role = |id: &str| match members.get(id).map(|member| member.tier) {
+            Some(Tier::Standby) => " standby",
+            _ => "",
+        };
+        let shown = replicas.iter().map(|replica| format!("{}{}", replica.id, role(&replica.id)));
+        let shown = shown.collect::<Vec<_>>().join(", ");
         let origin = given.map_or(Origin::Default, |value| self.origin(value.span));
         self.setting(section.path_of("replicas"), format!("{} ({shown})", replicas.len()), origin);
-        replicas
+        (replicas, members)
     }
 
     fn probe(&mut self, section: &Section<'_>) -> ProbePlan {
@@ -233,10 +255,26 @@ impl Resolver<'_> {
             fast_period: default.fast_period.min(period),
             timeout: self.duration(section, "timeout", default.timeout),
             initial_delay: self.duration(section, "initial_delay", default.initial_delay),
-            ..default
+            ..self.flap(section, default)
         };
         debug_assert!(health.validate().is_ok(), "the shapes of probe keys imply a valid config");
         ProbePlan { action, health }
+    }
+
+    /// How much harder a return becomes for a replica that comes and goes.
+    fn flap(&mut self, section: &Section<'_>, default: HealthConfig) -> HealthConfig {
+        if let Some(value) = section.get("flap").filter(|_| section.is_word("flap", "off")) {
+            let origin = self.origin(value.span);
+            self.setting(section.path_of("flap"), "off", origin);
+            return HealthConfig { flap_changes: 0, ..default };
+        }
+        let flap = section.under("flap");
+        HealthConfig {
+            flap_changes: self.count(&flap, "changes", default.flap_changes),
+            flap_window: self.duration(&flap, "window", default.flap_window),
+            rise_max: self.count(&flap, "max_success_threshold", default.rise_max),
+            ..default
+        }
     }
 
     fn restart(&mut self, section: &Section<'_>) -> RestartConfig {

@@ -18,7 +18,7 @@ use seaworthy_policy::pool::PoolConfig;
 use seaworthy_policy::restart::{CrashLoop, RestartConfig};
 use seaworthy_spec::plan::{
     EntrancePlan, Need, Place, Plan, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind,
-    ServicePlan,
+    ServicePlan, TrafficPlan,
 };
 use seaworthy_supervise::{SuperviseError, Supervisor, SupervisorPorts};
 use tempfile::TempDir;
@@ -235,6 +235,7 @@ pub(crate) fn service(name: &str, arguments: &[&str]) -> ServicePlan {
         pool: PoolConfig::default(),
         keyed: false,
         entrance: EntrancePlan::default(),
+        traffic: TrafficPlan::default(),
     }
 }
 

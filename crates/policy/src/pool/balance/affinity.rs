@@ -21,6 +21,13 @@ use super::Candidate;
 /// So many attempts in flight never make an endpoint overloaded.
 const LOAD_ALWAYS_ALLOWED: u64 = 4;
 
+/// A key for [`crate::call::Call::with_affinity`], or the [`super::Member::identity`] of a name: the same in every process, because
+/// gateways that disagree about it would tear sessions apart (FNV-1a; Fowler, Noll and Vo).
+pub fn affinity_key(name: &[u8]) -> u64 {
+    name.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// The position of the endpoint that `key` belongs to; `None` when nobody is there.
 pub(in crate::pool) fn choose(candidates: &[Candidate], key: u64, load_factor: f64) -> Option<usize> {
     let load: u64 = candidates.iter().map(|candidate| u64::from(candidate.in_flight)).sum();
@@ -68,6 +75,16 @@ mod tests {
 
     fn home(candidates: &[Candidate], key: u64) -> usize {
         candidates[choose(candidates, key, FACTOR).expect("somebody")].index
+    }
+
+    #[test]
+    fn keys_are_the_same_everywhere() {
+        // The published test vectors of FNV-1a.
+        for (name, expected) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(affinity_key(name.as_bytes()), expected, "{name}");
+        }
     }
 
     #[test]

@@ -21,5 +21,6 @@ pub(super) mod slow_start;
 pub(super) mod tiers;
 pub(super) mod zones;
 
+pub use affinity::affinity_key;
 pub(super) use candidate::{Candidate, WEIGHT_UNIT};
 pub use config::{BalanceConfig, Member, Strategy, Tier, WEIGHT_MAX};
