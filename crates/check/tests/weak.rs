@@ -12,8 +12,10 @@ fn every_rule_speaks() {
     let plan = outcome.plan.unwrap_or_else(|| panic!("{problems}"));
     let findings = check(&plan);
     let spoken: BTreeSet<Code> = findings.iter().map(|finding| finding.code).collect();
-    let all: BTreeSet<Code> = Code::ALL.iter().copied().filter(|code| *code as u16 > 300).collect();
-    assert_eq!(spoken, all);
+    // What is said about stacks has tests of its own: a spec can have only some of it.
+    let of_rules = |code: &Code| (301..400).contains(&(*code as u16));
+    let all: BTreeSet<Code> = Code::ALL.iter().copied().filter(of_rules).collect();
+    assert_eq!(spoken.into_iter().filter(of_rules).collect::<BTreeSet<_>>(), all);
     let text = render::human(outcome.source.as_ref(), &findings, render::Style::Plain);
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("weak", text);

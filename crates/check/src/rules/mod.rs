@@ -11,6 +11,7 @@ mod relies_on_nothing;
 mod retries_never_run;
 mod single_copy;
 mod single_replica;
+mod stack;
 #[cfg(test)]
 mod testing;
 mod timeout_order;
@@ -22,7 +23,7 @@ use seaworthy_spec::{Diagnostic, Plan};
 pub(crate) type Rule = fn(&Plan) -> Vec<Diagnostic>;
 
 /// All rules.
-pub(crate) const ALL: [Rule; 13] = [
+pub(crate) const ALL: [Rule; 14] = [
     single_copy::rule,
     single_replica::rule,
     timeout_order::rule,
@@ -36,4 +37,5 @@ pub(crate) const ALL: [Rule; 13] = [
     needs_circle::rule,
     unreachable::rule,
     attempt_outlasts_promise::rule,
+    stack::rule,
 ];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{meaning, paper, shape, syntax};
+use super::{meaning, paper, shape, stack, syntax};
 use crate::diagnostic::Severity;
 
 /// Defines the codes once: the enum and the list of all of them.
@@ -112,6 +112,28 @@ codes! {
     Unreachable = 312,
     /// A hung attempt outlasts the promised latency.
     AttemptOutlastsPromise = 313,
+    /// An attempt may take as long as all of them.
+    AttemptNotBelowTotal = 401,
+    /// The breaker's window is too short to see two attempts that time out.
+    WindowTooShort = 402,
+    /// With their waits, some attempts can never run.
+    AttemptsDoNotFit = 403,
+    /// A timeout around the breaker hides from it what hangs.
+    TimeoutOutsideBreaker = 404,
+    /// The breaker sees one outcome where there were several attempts.
+    BreakerOutsideRetry = 405,
+    /// The breaker sees one outcome where there were several attempts at once.
+    HedgeInsideBreaker = 406,
+    /// Nothing limits extra attempts when everything fails.
+    NoBudget = 407,
+    /// What must not be executed twice may be.
+    NotIdempotent = 408,
+    /// Waiting for a place is not limited by the total timeout.
+    WaitOutsideDeadline = 409,
+    /// Retries multiply.
+    NestedRetries = 410,
+    /// The total timeout begins anew with every attempt.
+    TotalInsideRetry = 411,
 }
 
 /// What there is to say about a code.
@@ -134,7 +156,7 @@ pub struct Explanation {
 impl Code {
     /// Its explanation.
     pub fn explanation(self) -> &'static Explanation {
-        let tables = [syntax::CODES, shape::CODES, meaning::CODES, paper::CODES];
+        let tables = [syntax::CODES, shape::CODES, meaning::CODES, paper::CODES, stack::CODES];
         let mut all = tables.into_iter().flatten();
         all.find(|explanation| explanation.code == self)
             .expect("a test sees to it that every code is explained")
@@ -143,7 +165,10 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SW{:03}", *self as u16)
+        match (*self as u16).checked_sub(STACK) {
+            Some(number) => write!(formatter, "SP{number:02}"),
+            None => write!(formatter, "SW{:03}", *self as u16),
+        }
     }
 }
 
@@ -158,15 +183,24 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The explanation of a code as people write it: `SW104`, `sw104` or `104`.
+/// Findings about policies that do not fit together are numbered from here on; people read them as `SP01` and on.
+const STACK: u16 = 400;
+
+/// The explanation of a code as people write it: `SW104`, `sw104`, `104` or `SP03`.
 pub fn explain(code: &str) -> Option<&'static Explanation> {
     let code = code.trim();
     let prefix = code.get(..2).filter(|prefix| prefix.eq_ignore_ascii_case("sw"));
-    let digits = prefix.map_or(code, |_| &code[2..]);
+    let of_stack = code.get(..2).filter(|prefix| prefix.eq_ignore_ascii_case("sp"));
+    let digits = prefix.or(of_stack).map_or(code, |_| &code[2..]);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let number: u16 = digits.parse().ok()?;
+    let number = if of_stack.is_some() { number.checked_add(STACK)? } else { number };
+    // A finding about a stack has one name.
+    if of_stack.is_none() && number > STACK {
+        return None;
+    }
     Code::ALL.iter().find(|code| **code as u16 == number).map(|code| code.explanation())
 }
 
@@ -176,8 +210,10 @@ mod tests {
 
     #[test]
     fn every_code_is_explained_once_and_in_full() {
-        let count: usize =
-            [syntax::CODES, shape::CODES, meaning::CODES, paper::CODES].iter().map(|codes| codes.len()).sum();
+        let count: usize = [syntax::CODES, shape::CODES, meaning::CODES, paper::CODES, stack::CODES]
+            .iter()
+            .map(|codes| codes.len())
+            .sum();
         assert_eq!(count, Code::ALL.len(), "one entry per code");
         for code in Code::ALL {
             let Explanation { title, cause, example, remedy, .. } = code.explanation();
@@ -194,6 +230,10 @@ mod tests {
             ("sw104", Some(Code::Unit)),
             (" 104 ", Some(Code::Unit)),
             ("SW001", Some(Code::Unreadable)),
+            ("SP03", Some(Code::AttemptsDoNotFit)),
+            ("sp11", Some(Code::TotalInsideRetry)),
+            ("SP12", None),
+            ("SW403", None),
             ("SW999", None),
             ("", None),
             ("SW", None),
