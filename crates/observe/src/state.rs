@@ -236,9 +236,8 @@ impl State {
                     edge.standby = *on;
                 }
             }
-            // Its end is no event: the endpoint's own view says how long it lasts.
-            EventKind::EndpointOnProbation { .. } => {}
             EventKind::PolicyReset => self.edges.clear(),
+            // A probation's end is no event: the endpoint's own view says how long it lasts.
             _ => {}
         }
     }

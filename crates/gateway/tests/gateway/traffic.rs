@@ -75,7 +75,7 @@ fn a_standby_serves_only_while_nobody_else_does() {
     let (active, standby) = (Stub::saying("active"), Stub::saying("standby"));
     let plan = with(|api| {
         api.traffic.members = BTreeMap::from([("2".to_owned(), member(Tier::Standby, 1))]);
-        api.pool.balance.failback_delay = Duration::from_secs(60);
+        api.pool.balance.failback_delay = Duration::from_mins(1);
     });
     let rig = Rig::of(&plan, &[&active, &standby]);
     for _ in 0..10 {

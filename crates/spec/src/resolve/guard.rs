@@ -12,7 +12,7 @@ use crate::plan::Origin;
 
 impl Resolver<'_> {
     /// The comparison with peers, each half of which can be switched off.
-    pub(super) fn peers(&mut self, section: &Section<'_>, own: EjectionConfig) -> EjectionConfig {
+    pub(super) fn peers(&mut self, section: &Section<'_>, own: &EjectionConfig) -> EjectionConfig {
         let slow_factor = if section.is_word("peer_latency", "off") {
             self.off(section, "peer_latency");
             f64::INFINITY
@@ -25,12 +25,12 @@ impl Resolver<'_> {
         if section.is_word("peer_failures", "off") {
             self.off(section, "peer_failures");
             // No share exceeds another one by everything.
-            return EjectionConfig { slow_factor, failure_excess: 1.0, ..own };
+            return EjectionConfig { slow_factor, failure_excess: 1.0, ..own.clone() };
         }
         let failures = section.under("peer_failures");
         let failure_excess = self.ratio(&failures, "excess", own.failure_excess);
         let failure_calls_min = self.count(&failures, "minimum_number_of_calls", own.failure_calls_min);
-        EjectionConfig { slow_factor, failure_excess, failure_calls_min, ..own }
+        EjectionConfig { slow_factor, failure_excess, failure_calls_min, ..own.clone() }
     }
 
     /// What a breaker's rates look back over.

@@ -293,7 +293,7 @@ impl Resolver<'_> {
             ),
             ..default
         };
-        self.peers(section, own)
+        self.peers(section, &own)
     }
 
     fn breaker(&mut self, section: &Section<'_>, attempt_timeout: Duration) -> BreakerConfig {

@@ -52,7 +52,7 @@ impl Resolver<'_> {
             show,
         );
         let affinity = self.affinity(&load_balancing);
-        let deadline_header = self.deadline_header(policy).unwrap_or(default.deadline_header);
+        let deadline_header = self.deadline_header(policy);
         let deadline_margin = self.duration(policy, "deadline_margin", default.deadline_margin);
         let min_remaining = self.duration(policy, "min_remaining", call.min_remaining);
         let margin = if is_supervised { deadline_margin } else { Duration::ZERO };
@@ -134,7 +134,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn deadline_header(&mut self, policy: &Section<'_>) -> Option<String> {
+    fn deadline_header(&mut self, policy: &Section<'_>) -> String {
         let value = policy.get("deadline_header");
         let name = value.and_then(|value| self.token(value, &policy.path_of("deadline_header"), "header"));
         let name = name.map(|name| name.to_ascii_lowercase());
@@ -150,7 +150,7 @@ impl Resolver<'_> {
             );
         }
         let default = (TrafficPlan::default().deadline_header, Origin::Default);
-        Some(self.effective(policy, "deadline_header", name, default, Clone::clone))
+        self.effective(policy, "deadline_header", name, default, Clone::clone)
     }
 
     /// The name of a header or cookie (a token of RFC 9110 §5.6.2).
