@@ -51,7 +51,11 @@ fn a_session_stays_where_it_was() {
     let stubs = [Stub::saying("one"), Stub::saying("two"), Stub::saying("three")];
     let plan = with(|api| api.traffic.affinity = Some(AffinitySource::Cookie("session".to_owned())));
     let all: Vec<&Stub> = stubs.iter().collect();
-    let (rig, other) = (Rig::of(&plan, &all), Rig::of(&plan, &all));
+    let (rig, other) = (Rig::of(&plan, &all), Rig::new(&plan));
+    // Another gateway, or this one after restarts, meets them in another order.
+    for replica in [3, 1, 2] {
+        other.up("api", &replica.to_string(), stubs[replica - 1].address);
+    }
     let home = |rig: &Rig, session: &str| {
         let request = format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: theme=dark; session={session}\r\n\r\n");
         rig.ask(&request).text().to_owned()
