@@ -42,10 +42,7 @@ pub struct Permit {
     usual: Option<Duration>,
     /// No byte of the response so far.
     waiting: bool,
-    /// It failed, but that proves nothing about its endpoint.
-    pub(super) excused: bool,
-    /// Counted as unanswered.
-    pub(super) unanswered: bool,
+    pub(super) weight: Weight,
 }
 
 /// An answer that took this many times the usual time does not show that its endpoint does better than others.
@@ -59,6 +56,17 @@ impl Permit {
         let elapsed = now.saturating_since(self.started);
         self.usual.is_some_and(|usual| elapsed > usual.saturating_mul(LATE_FACTOR).max(LATE_MIN))
     }
+}
+
+/// What the end of an attempt still weighs against its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// All of it.
+    Full,
+    /// Nothing more: it was counted as unanswered.
+    Counted,
+    /// Nothing: it timed out where hardly any takes much less.
+    Excused,
 }
 
 #[derive(Debug)]
@@ -206,9 +214,10 @@ impl Endpoint {
 
     /// Counts an attempt as unanswered, if it still waits and that was not done yet; true when it was.
     pub(super) fn count_unanswered(&mut self, now: Time, permit: &mut Permit) -> bool {
-        let counts = permit.waiting && !permit.unanswered && self.is_current(permit) && !self.is_out();
+        let counts =
+            permit.waiting && permit.weight != Weight::Counted && self.is_current(permit) && !self.is_out();
         if counts {
-            permit.unanswered = true;
+            permit.weight = Weight::Counted;
             self.failure_share.record(now, true);
             self.pace.on_outcome(now, true);
             // What is lost must not look like many that wait, neither slow ones nor a stall.
@@ -357,8 +366,7 @@ impl Endpoint {
             generation,
             breaker,
             waiting: true,
-            excused: false,
-            unanswered: false,
+            weight: Weight::Full,
         })
     }
 
@@ -415,7 +423,7 @@ impl Endpoint {
     ) -> Verdict {
         let elapsed = now.saturating_since(permit.started);
         self.no_longer_waiting(now, permit, false);
-        if !permit.excused {
+        if permit.weight != Weight::Excused {
             self.count(now, permit, true);
         }
         self.censored_sample(now, permit, elapsed);
@@ -549,7 +557,7 @@ impl Endpoint {
     /// `answered` well; otherwise its wait proves something only where it was longer than usual.
     fn no_longer_waiting(&mut self, now: Time, permit: &mut Permit, answered: bool) {
         if std::mem::take(&mut permit.waiting) {
-            if permit.unanswered {
+            if permit.weight == Weight::Counted {
                 return;
             }
             self.waiting = self.waiting.saturating_sub(1);
@@ -564,7 +572,7 @@ impl Endpoint {
     fn count(&mut self, now: Time, permit: &Permit, failed: bool) {
         if self.is_current(permit) {
             self.failure_share.record(now, failed);
-            if !permit.unanswered {
+            if permit.weight != Weight::Counted {
                 self.pace.on_outcome(now, failed);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::call::Class;
 use crate::ejection::{EjectReason, Verdict};
 use crate::pool::balance::tiers::Availability;
-use crate::pool::endpoint::{Answer, Endpoint};
+use crate::pool::endpoint::{Answer, Endpoint, Weight};
 use crate::pool::pace::EXCESS_MIN;
 use crate::pool::silence::StallRule;
 use crate::pool::{EndpointKey, Guard, Permit, Pool, PoolEvent, Tier};
@@ -81,7 +81,11 @@ impl Pool {
     /// An attempt did not answer in time. Where hardly any attempt takes much less, that is no news about its endpoint.
     pub(crate) fn on_timed_out(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit) {
         let waited = now.saturating_since(permit.started);
-        permit.excused = self.unusual_wait(now, permit.lane).is_some_and(|unusual| waited < unusual);
+        if permit.weight == Weight::Full
+            && self.unusual_wait(now, permit.lane).is_some_and(|unusual| waited < unusual)
+        {
+            permit.weight = Weight::Excused;
+        }
         self.on_failed(now, rng, permit, false);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::call::Class;
 use crate::ejection::{EjectReason, Verdict};
+use crate::pool::endpoint::Weight;
 use crate::pool::evidence::Evidence;
 use crate::pool::{EndpointKey, Guard, Permit, Pool};
 use crate::time::Time;
@@ -36,7 +37,7 @@ impl Pool {
         if class.is_failure() {
             self.weigh_failure(now, index, permit);
         } else if class != Class::Throttled {
-            if permit.unanswered {
+            if permit.weight == Weight::Counted {
                 endpoint.evidence.take_back_unanswered();
                 self.tally.bad -= 1;
             }
@@ -50,7 +51,7 @@ impl Pool {
     /// An attempt failed, through its endpoint's fault.
     pub(super) fn weigh_failure(&mut self, now: Time, index: usize, permit: &Permit) {
         // What was counted as unanswered is in the tally already, and in the run of its time.
-        if permit.excused || permit.unanswered || !self.counts(index, permit) {
+        if permit.weight != Weight::Full || !self.counts(index, permit) {
             return;
         }
         self.endpoints[index].evidence.on_failed(now, permit.started, self.tally);
