@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::bench::check_instructions;
 use crate::run::{ensure, has, run as command};
 use crate::tidy;
 
@@ -11,6 +12,7 @@ pub(crate) fn run() -> Result<()> {
     command("cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings")?;
     ensure("promtool", "--version", "prometheus")?;
     command("cargo build --workspace --bins --examples --quiet")?;
+    check_instructions()?;
     command("cargo test --workspace --doc --quiet")?;
     // Nextest runs each test in a process of its own, which is what tests with real processes want.
     if has("cargo", "nextest --version") {

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "seaworthy",
         &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"],
     ),
+    ("hot-paths", &["policy", "tower"]),
     ("iticket", &[]),
     ("xtask", &[]),
 ];
