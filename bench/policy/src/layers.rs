@@ -186,8 +186,8 @@ fn timeouts() -> [Case; 3] {
 }
 
 /// Tower's retry with its budget, as its documentation has it.
-#[derive(Clone)]
-struct Budgeted(Arc<TpsBudget>);
+#[derive(Clone, Default)]
+pub(crate) struct Budgeted(Arc<TpsBudget>);
 
 impl<E> tower::retry::Policy<u64, u64, E> for Budgeted {
     type Future = Ready<()>;
@@ -206,7 +206,7 @@ impl<E> tower::retry::Policy<u64, u64, E> for Budgeted {
 }
 
 fn budgeted() -> tower::retry::RetryLayer<Budgeted> {
-    tower::retry::RetryLayer::new(Budgeted(Arc::new(TpsBudget::default())))
+    tower::retry::RetryLayer::new(Budgeted::default())
 }
 
 fn retry() -> [Case; 3] {

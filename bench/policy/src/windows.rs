@@ -101,6 +101,16 @@ pub(crate) fn calls_to_open() -> Vec<Value> {
     measures.iter().map(row).collect()
 }
 
+/// The same for those with a window of 100 calls or a run of failures, after so many successes.
+pub(crate) fn failures_to_open(before: u64) -> [(&'static str, Option<u64>); 4] {
+    [
+        (OURS, our_count(before)),
+        (RESILIENCE, their_count(before)),
+        (RECLOSER, recloser_ring(before)),
+        (FAILSAFE, failsafe_run(before)),
+    ]
+}
+
 /// `fail` makes one failing call and says whether the circuit is open after it.
 fn count(mut fail: impl FnMut() -> bool) -> Option<u64> {
     (1..=FAILURES_MAX).find(|_| fail())

@@ -145,7 +145,7 @@ impl<S, C: Clone, P: Clone> Layer<S> for RetryLayer<C, P> {
     type Service = Retry<S, C, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Retry { inner, layer: self.clone() }
+        Retry { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -153,12 +153,13 @@ impl<S, C: Clone, P: Clone> Layer<S> for RetryLayer<C, P> {
 #[derive(Debug)]
 pub struct Retry<S, C = FailOnError, P = Idempotent> {
     inner: S,
-    layer: RetryLayer<C, P>,
+    /// Every call takes it along, so it is one reference count.
+    layer: Arc<RetryLayer<C, P>>,
 }
 
 impl<S: Clone, C: Clone, P: Clone> Clone for Retry<S, C, P> {
     fn clone(&self) -> Self {
-        Retry { inner: self.inner.clone(), layer: self.layer.clone() }
+        Retry { inner: self.inner.clone(), layer: Arc::clone(&self.layer) }
     }
 }
 
@@ -190,7 +191,7 @@ where
         let scope = ambient.enter();
         let inner = service.call(request);
         drop(scope);
-        let layer = self.layer.clone();
+        let layer = Arc::clone(&self.layer);
         let backoff = Duration::ZERO;
         let turn = Turn { layer, copy, safety, ambient, counts, started, backoff, charge: None };
         RetryFuture { state: State::Calling { inner }, service, turn }
@@ -228,7 +229,7 @@ pin_project! {
 /// What stays the same from attempt to attempt, and what is counted.
 #[derive(Debug)]
 struct Turn<Request, C, P> {
-    layer: RetryLayer<C, P>,
+    layer: Arc<RetryLayer<C, P>>,
     copy: Option<Request>,
     safety: Safety,
     ambient: Ambient,
