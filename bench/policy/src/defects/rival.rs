@@ -29,7 +29,7 @@ pub(super) const FAILURES: u32 = 5;
 const SLOW: Duration = Duration::from_millis(1);
 
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
-type Call = Pin<Box<dyn Future<Output = Answer>>>;
+pub(super) type Call = Pin<Box<dyn Future<Output = Answer>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
