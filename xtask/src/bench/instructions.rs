@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::run::{ensure as ensure_program, root, run as command};
 
-/// How far a path may grow before it is a finding.
-const GROWTH_MAX: f64 = 0.10;
+/// How far a path may grow before it is a finding, in percent.
+const GROWTH_PERCENT_MAX: u64 = 10;
 const BASELINE: &str = "bench/instructions.txt";
 const BINARY: &str = "target/release/hot-paths";
 /// The two counts; the first warms up what grows with use.
@@ -120,11 +120,11 @@ fn findings(baseline: &[Counted], counted: &[Counted]) -> Vec<String> {
             findings.push(format!("`{path}` has no count in {BASELINE}"));
             continue;
         };
-        let growth = *instructions as f64 / before.instructions as f64 - 1.0;
-        if growth > GROWTH_MAX {
-            let (before, percent) = (before.instructions, growth * 100.0);
+        let before = before.instructions;
+        if instructions * 100 > before * (100 + GROWTH_PERCENT_MAX) {
+            let percent = instructions * 100 / before.max(1);
             findings
-                .push(format!("`{path}`: {instructions} instructions, before {before} (+{percent:.0} %)"));
+                .push(format!("`{path}`: {instructions} instructions, {percent} % of the {before} before"));
         }
     }
     let gone = baseline.iter().filter(|before| counted.iter().all(|now| now.path != before.path));
