@@ -201,7 +201,7 @@ async fn minimum_ignored() -> Defect {
         .failure_rate_threshold(0.5)
         .build_with_handle()
         .expect("valid");
-    let mut service = layer.layer(tower::service_fn(async |_: ()| Err::<(), Fault>(Fault)));
+    let mut service = layer.layer(tower::service_fn(async |()| Err::<(), Fault>(Fault)));
     let mut theirs = None;
     for failure in 1..=2_000 {
         let _ = service.call(()).await;

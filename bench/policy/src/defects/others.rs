@@ -41,9 +41,7 @@ fn truncated_budget() -> Defect {
         "retries that 1,000 successes pay for, as a share, when 0.3, 0.4, 0.6 and 0.9 are asked for",
     );
     let shares = [0.3, 0.4, 0.6, 0.9];
-    let measures: [(&'static str, fn(f64) -> f64); 2] = [(OURS, our_share), (TOWER, towers_share)];
-    for (who, measure) in measures {
-        let got = shares.map(measure);
+    for (who, got) in [(OURS, shares.map(our_share)), (TOWER, shares.map(towers_share))] {
         let right = got.iter().zip(shares).all(|(got, asked)| (got - asked).abs() < 0.02);
         defect.see(who, right, got.map(|share| format!("{share:.2}")).join(", "));
     }
