@@ -317,18 +317,18 @@ mod tests {
                 let before = all;
                 let bad = rng.chance(share);
                 all = tally(all.good + u64::from(!bad), all.bad + u64::from(bad));
-                if outcome % 10 == 0 {
-                    let now = Time::from_millis(outcome * 2);
-                    if bad {
-                        evidence.on_failed(now, now, before)
-                    } else {
-                        evidence.on_good(false)
-                    }
-                    let long = evidence.row.is_some_and(|row| row.failures >= 5);
-                    if long && evidence.proves_row(all) || evidence.proves_share(all, 0.1) {
-                        wrong += 1;
-                        evidence = Evidence::none(now, all);
-                    }
+                if outcome % 10 != 0 {
+                    continue;
+                }
+                let now = Time::from_millis(outcome * 2);
+                match bad {
+                    true => evidence.on_failed(now, now, before),
+                    false => evidence.on_good(false),
+                }
+                let long = evidence.row.is_some_and(|row| row.failures >= 5);
+                if long && evidence.proves_row(all) || evidence.proves_share(all, 0.1) {
+                    wrong += 1;
+                    evidence = Evidence::none(now, all);
                 }
             }
         }
