@@ -321,9 +321,10 @@ mod tests {
                     continue;
                 }
                 let now = Time::from_millis(outcome * 2);
-                match bad {
-                    true => evidence.on_failed(now, now, before),
-                    false => evidence.on_good(false),
+                if bad {
+                    evidence.on_failed(now, now, before);
+                } else {
+                    evidence.on_good(false);
                 }
                 let long = evidence.row.is_some_and(|row| row.failures >= 5);
                 if long && evidence.proves_row(all) || evidence.proves_share(all, 0.1) {
