@@ -3,12 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use seaworthy_policy::breaker::{Outcome, Permit, Rejected, State, Transition};
+use seaworthy_policy::breaker::{Permit, Rejected, State, Transition};
 use seaworthy_policy::{Breaker, BreakerConfig, ConfigError, Rng, Time};
 
 use crate::classify::FailOnError;
 use crate::clock::Clock;
 use crate::gate::{Gate, GateHandle, GateLayer, Gated};
+use crate::outcome::Ended;
 use crate::{By, Rejection};
 
 /// A circuit breaker. One layer stands for one backend: services made from it, and their clones, share the circuit.
@@ -33,8 +34,8 @@ impl Gate for Breaker {
         })
     }
 
-    fn complete(&mut self, now: Time, rng: &mut Rng, permit: Permit, outcome: Outcome) {
-        Breaker::complete(self, now, rng, permit, outcome);
+    fn complete(&mut self, now: Time, rng: &mut Rng, permit: Permit, ended: Ended) {
+        Breaker::complete(self, now, rng, permit, ended.into());
     }
 
     fn take_transition(&mut self) -> Option<Transition> {

@@ -35,6 +35,9 @@ pub struct Failure {
     /// Whether the backend asked for less (429, `RESOURCE_EXHAUSTED`): it is not down, so this counts for a breaker's
     /// failure rate, but not as one of a run of failures.
     pub is_throttled: bool,
+    /// Whether the backend said that it is overloaded (503, `UNAVAILABLE`): a failure like others to a breaker, but the
+    /// sign that a throttle and an adaptive limit look for.
+    pub is_overloaded: bool,
     /// When the backend wants to hear from us again (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
@@ -47,6 +50,9 @@ impl Verdict {
     /// A failure before anything was executed.
     pub const UNEXECUTED: Verdict = Verdict::Failure(Failure { is_unexecuted: true, ..Failure::TRANSIENT });
 
+    /// The backend said that it is overloaded; another attempt may find it less so.
+    pub const OVERLOADED: Verdict = Verdict::Failure(Failure { is_overloaded: true, ..Failure::TRANSIENT });
+
     /// The backend asked for less. Sent again only when it said after how long.
     pub const fn throttled(retry_after: Option<Duration>) -> Verdict {
         let is_transient = retry_after.is_some();
@@ -56,8 +62,13 @@ impl Verdict {
 
 impl Failure {
     /// Another attempt may heal it; the request may have been executed.
-    pub const TRANSIENT: Failure =
-        Failure { is_transient: true, is_unexecuted: false, is_throttled: false, retry_after: None };
+    pub const TRANSIENT: Failure = Failure {
+        is_transient: true,
+        is_unexecuted: false,
+        is_throttled: false,
+        is_overloaded: false,
+        retry_after: None,
+    };
 }
 
 /// Every answer is good and every error a transient failure: right for services whose `Err` means that the

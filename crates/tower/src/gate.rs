@@ -6,15 +6,15 @@
 //! of them: lock, decide, unlock, act. The permit is taken in `call`, so a connection that is ready and idle holds
 //! none (vector#26457), and lies in the future, so that dropping the future at any point is an outcome too.
 //!
-//! What a result means to the machine:
+//! What a result is to the machine (what it makes of it, see [`Outcome`](crate::Outcome)):
 //!
 //! | the inner service answered | outcome |
 //! |---|---|
 //! | an answer or error of its own | what the classifier says |
-//! | [`Error::Timeout`] | failure: it was silent for too long |
-//! | [`Error::Rejected`] | ignored: a policy of ours, nothing was sent |
-//! | nothing, it panicked | failure |
-//! | nothing, the future was dropped | cancelled; but a failure when its deadline had passed after a fair chance |
+//! | [`Error::Timeout`] | timed out |
+//! | [`Error::Rejected`] | not sent: a policy of ours |
+//! | nothing, it panicked | panicked |
+//! | nothing, the future was dropped | cancelled; but timed out when its deadline had passed after a fair chance |
 //!
 //! The last line is why a total timeout outside a breaker does not blind it.
 
@@ -23,23 +23,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use seaworthy_policy::breaker::{Outcome, Transition};
+use seaworthy_policy::breaker::Transition;
 use seaworthy_policy::{Rng, Time};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::ambient::Ambient;
-use crate::classify::{Classify, FailOnError, Meaning, Verdict, meaning};
+use crate::classify::{Classify, FailOnError, meaning};
 use crate::clock::{self, Clock};
 use crate::observe::{Decision, Watch, watchable};
+use crate::outcome::{Course, Ended, Outcome};
 use crate::{Error, Rejection};
-
-/// A deadline that passes sooner than this says more about the caller than about the backend.
-pub(crate) const FAIR_CHANCE: Duration = Duration::from_millis(200);
 
 /// A pure machine that lets calls in.
 pub trait Gate: Send + 'static {
@@ -50,7 +46,7 @@ pub trait Gate: Send + 'static {
     fn admit(&mut self, now: Time, rng: &mut Rng) -> Result<Self::Permit, Rejection>;
 
     /// Hears how it ended; called exactly once per permit.
-    fn complete(&mut self, now: Time, rng: &mut Rng, permit: Self::Permit, outcome: Outcome);
+    fn complete(&mut self, now: Time, rng: &mut Rng, permit: Self::Permit, ended: Ended);
 
     /// The oldest change of state that nobody has been told of.
     fn take_transition(&mut self) -> Option<Transition> {
@@ -181,9 +177,9 @@ where
         match Pass::ask(&self.layer.handle, &self.layer.watch, entry.now) {
             Err(rejection) => GateFuture { state: State::Rejected { rejection: Some(rejection) } },
             Ok(mut pass) => {
-                pass.inside = true;
+                pass.course.inside = true;
                 let inner = self.inner.call(request);
-                pass.inside = false;
+                pass.course.inside = false;
                 let classifier = self.layer.classifier.clone();
                 GateFuture { state: State::Running { inner, pass, classifier } }
             }
@@ -197,10 +193,7 @@ struct Pass<G: Gate> {
     handle: GateHandle<G>,
     watch: Watch,
     permit: Option<G::Permit>,
-    started: Instant,
-    deadline: Option<Instant>,
-    /// While code of the inner service runs; still set in `drop` when that code panicked.
-    inside: bool,
+    course: Course,
 }
 
 impl<G: Gate> Pass<G> {
@@ -217,9 +210,7 @@ impl<G: Gate> Pass<G> {
                 handle: handle.clone(),
                 watch: watch.clone(),
                 permit: Some(permit),
-                started,
-                deadline: Ambient::get().deadline,
-                inside: false,
+                course: Course::begin(started),
             }),
             Err(rejection) => {
                 watch.tell(Decision::Rejected(rejection));
@@ -228,13 +219,12 @@ impl<G: Gate> Pass<G> {
         }
     }
 
-    fn end(&mut self, ended: Instant, outcome: impl FnOnce(Duration) -> Outcome) {
+    fn end(&mut self, at: Instant, ended: Ended) {
         let Some(permit) = self.permit.take() else { return };
-        let outcome = outcome(ended.saturating_duration_since(self.started));
-        let now = self.handle.shared.clock.time_of(ended);
+        let now = self.handle.shared.clock.time_of(at);
         let transition = {
             let core = &mut *self.handle.shared.lock();
-            core.gate.complete(now, &mut core.rng, permit, outcome);
+            core.gate.complete(now, &mut core.rng, permit, ended);
             core.gate.take_transition()
         };
         tell_transitions(&self.handle, &self.watch, transition);
@@ -247,15 +237,8 @@ impl<G: Gate> Drop for Pass<G> {
             return;
         }
         let now = clock::now();
-        let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
-        let panicked = self.inside;
-        self.end(now, |elapsed| {
-            if panicked || (overdue && elapsed >= FAIR_CHANCE) {
-                Outcome::Failure { elapsed }
-            } else {
-                Outcome::Cancelled { elapsed }
-            }
-        });
+        let ended = self.course.dropped(now);
+        self.end(now, ended);
     }
 }
 
@@ -310,23 +293,16 @@ where
                 Poll::Ready(Err(Error::Rejected(rejection)))
             }
             StateProjection::Running { inner, pass, classifier } => {
-                pass.inside = true;
+                pass.course.inside = true;
                 let polled = inner.poll(context);
-                pass.inside = false;
+                pass.course.inside = false;
                 let result = ready!(polled);
-                let meaning = meaning(classifier, &result);
-                pass.end(clock::answered(), |elapsed| outcome_of(&meaning, elapsed));
+                let outcome = Outcome::of(&meaning(classifier, &result));
+                let now = clock::answered();
+                let ended = pass.course.ended(now, outcome);
+                pass.end(now, ended);
                 Poll::Ready(result)
             }
         }
-    }
-}
-
-fn outcome_of(meaning: &Meaning, elapsed: Duration) -> Outcome {
-    match meaning {
-        Meaning::Backend(Verdict::Success) => Outcome::Success { elapsed },
-        Meaning::Backend(Verdict::Failure(failure)) if failure.is_throttled => Outcome::Throttled { elapsed },
-        Meaning::Backend(Verdict::Failure(_)) | Meaning::TimedOut => Outcome::Failure { elapsed },
-        Meaning::Backend(Verdict::Ignored) | Meaning::Rejected => Outcome::Ignored,
     }
 }

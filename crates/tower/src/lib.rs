@@ -13,12 +13,14 @@ mod gate;
 mod hedge;
 mod inner;
 mod observe;
+mod outcome;
 mod plain;
 mod policy;
 mod rate_limit;
 mod replay;
 mod retry;
 mod stack;
+mod throttle;
 mod timeout;
 
 #[cfg(feature = "metrics")]
@@ -38,12 +40,14 @@ pub use gate::{Gate, GateFuture, GateHandle, GateLayer, Gated};
 pub use hedge::{Hedge, HedgeConfig, HedgeDelay, HedgeFuture, HedgeLayer};
 pub use inner::{Inner, InnerFuture, InnerLayer};
 pub use observe::{Decision, Event, NoRetry, Observer};
+pub use outcome::{Ended, Outcome};
 pub use plain::FnService;
 pub use policy::{Policy, PolicyBuilder};
 pub use rate_limit::{OneQuota, RateLimitLayer};
 pub use replay::{Idempotent, NotIdempotent, Replay};
 pub use retry::{ATTEMPTS_MAX, Retry, RetryConfig, RetryFuture, RetryLayer};
 pub use stack::{Finding, InvalidStack};
+pub use throttle::ThrottleLayer;
 pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};
 #[cfg(feature = "metrics")]
 pub use to_metrics::ToMetrics;
@@ -54,5 +58,5 @@ pub use seaworthy_policy as machines;
 pub use seaworthy_policy::call::Safety;
 pub use seaworthy_policy::stack::Severity;
 pub use seaworthy_policy::{
-    BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter, RateLimitConfig,
+    BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter, RateLimitConfig, ThrottleConfig,
 };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_policy::stack::Severity;
-use seaworthy_policy::{BreakerConfig, BudgetConfig, ConfigError};
+use seaworthy_policy::{BreakerConfig, BudgetConfig, ConfigError, ThrottleConfig};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 
@@ -31,6 +31,7 @@ use crate::plain::FnService;
 use crate::replay::Idempotent;
 use crate::retry::{RetryConfig, RetryLayer};
 use crate::stack::{Finding, InvalidStack, Part, examine};
+use crate::throttle::ThrottleLayer;
 use crate::timeout::TimeoutLayer;
 
 /// A finished stack.
@@ -46,6 +47,7 @@ pub struct Policy<L> {
 struct Handles {
     budget: Option<SharedBudget>,
     breaker: Option<crate::GateHandle<crate::Breaker>>,
+    throttle: Option<crate::GateHandle<crate::machines::Throttle>>,
     limit: Option<ConcurrencyLimitLayer>,
 }
 
@@ -82,6 +84,11 @@ impl<L> Policy<L> {
     /// The circuit; `None` without one.
     pub fn breaker(&self) -> Option<&crate::GateHandle<crate::Breaker>> {
         self.handles.breaker.as_ref()
+    }
+
+    /// The throttle; `None` without one.
+    pub fn throttle(&self) -> Option<&crate::GateHandle<crate::machines::Throttle>> {
+        self.handles.throttle.as_ref()
     }
 
     /// The concurrency limit; `None` without one.
@@ -217,6 +224,15 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
         let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
         self.handles.breaker = Some(layer.handle());
         self.push(Part::CircuitBreaker(config), layer)
+    }
+
+    /// Sends less to a backend that refuses; see [`ThrottleLayer`].
+    pub fn throttle(mut self, config: ThrottleConfig) -> PolicyBuilder<Stack<ThrottleLayer<C>, L>, C, P> {
+        let valid = ThrottleLayer::new(config);
+        let layer = self.or_default(valid, "throttle", || ThrottleLayer::new(ThrottleConfig::default()));
+        let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
+        self.handles.throttle = Some(layer.handle());
+        self.push(Part::Throttle, layer)
     }
 
     /// Limits the calls under way; see [`ConcurrencyLimitLayer`].

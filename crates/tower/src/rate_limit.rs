@@ -5,7 +5,6 @@
 //!
 //! Tower's own limit is one per service instance and waits in `poll_ready` (tower#454, tower#794); here clones share one.
 
-use seaworthy_policy::breaker::Outcome;
 use seaworthy_policy::rate_limit::{Decision, Request};
 use seaworthy_policy::{ConfigError, RateLimitConfig, RateLimiter, Rng, Time};
 
@@ -13,6 +12,7 @@ use crate::breaker::seed;
 use crate::classify::FailOnError;
 use crate::clock::Clock;
 use crate::gate::{Gate, GateLayer};
+use crate::outcome::Ended;
 use crate::{By, Rejection};
 
 /// Limits the calls per period. One layer is one quota.
@@ -46,7 +46,7 @@ impl Gate for OneQuota {
         }
     }
 
-    fn complete(&mut self, _: Time, _: &mut Rng, (): (), _: Outcome) {}
+    fn complete(&mut self, _: Time, _: &mut Rng, (): (), _: Ended) {}
 }
 
 impl GateLayer<OneQuota> {

@@ -13,8 +13,8 @@ use seaworthy_policy::stack::{ExtraLimit, Layer, Resend, Severity, Stack};
 use seaworthy_policy::{BreakerConfig, ConfigError};
 
 use crate::concurrency::ConcurrencyConfig;
-use crate::gate::FAIR_CHANCE;
 use crate::hedge::{HedgeConfig, HedgeDelay};
+use crate::outcome::FAIR_CHANCE;
 use crate::retry::RetryConfig;
 
 /// One layer of a stack, as the builder was told.
@@ -27,6 +27,7 @@ pub(crate) enum Part {
     CircuitBreaker(BreakerConfig),
     ConcurrencyLimit(ConcurrencyConfig),
     AttemptTimeout(Duration),
+    Throttle,
     /// A layer that the builder knows nothing about.
     Other,
 }
@@ -85,7 +86,7 @@ pub(crate) fn examine(parts: &[Part]) -> Vec<Finding> {
 /// The layer as the general rules know it; `None` for what they do not.
 fn layer_of(part: &Part) -> Option<Layer> {
     match *part {
-        Part::Fallback | Part::Other => None,
+        Part::Fallback | Part::Throttle | Part::Other => None,
         Part::TotalTimeout(after) => Some(Layer::TotalTimeout(after)),
         Part::AttemptTimeout(after) => Some(Layer::AttemptTimeout(after)),
         Part::ConcurrencyLimit(limit) => Some(Layer::Bulkhead { max_wait: limit.max_wait_duration }),

@@ -27,6 +27,7 @@ macro_rules! for_every_layer {
             RateLimitLayer::new(RateLimitConfig { limit_for_period: 999, ..Default::default() }).unwrap(),
         )
         .await;
+        $check("throttle", ThrottleLayer::new(ThrottleConfig::default()).unwrap()).await;
         $check("fallback", FallbackLayer::new(|_: Result<&u32, &Error<Broken>>| None)).await;
         $check("all of them", everything()).await;
     };

@@ -12,4 +12,5 @@ mod policy;
 mod rate_limit;
 mod retry;
 mod stub;
+mod throttle;
 mod timeout;
