@@ -10,6 +10,7 @@
 //! never sees a reading from before it ran: [`Inner`](crate::Inner) takes it away, and every poll begins without one.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use seaworthy_policy::Time;
 use tokio::time::Instant;
@@ -29,6 +30,12 @@ impl Clock {
     /// The machines' time at that reading; readings before the origin count as the origin.
     pub fn time_of(&self, instant: Instant) -> Time {
         Time::ZERO + instant.saturating_duration_since(self.origin)
+    }
+
+    /// The reading at which it is that time; the inverse of [`Clock::time_of`].
+    pub(crate) fn instant_of(&self, time: Time) -> Instant {
+        let far = Duration::from_hours(24 * 365 * 30);
+        self.origin + time.saturating_since(Time::ZERO).min(far)
     }
 
     /// The machines' time of a reading made now.
@@ -94,8 +101,6 @@ pub(crate) fn answered() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

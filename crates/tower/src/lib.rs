@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod admission;
 mod ambient;
 mod breaker;
 mod budget;
@@ -28,6 +29,7 @@ mod to_metrics;
 #[cfg(feature = "tracing")]
 mod to_tracing;
 
+pub use admission::{AdmissionFuture, AdmissionHandle, AdmissionLayer, Admitting, Alike, Prioritize};
 pub use ambient::{Attempt, current};
 pub use breaker::{BreakerLayer, BreakerService};
 pub use budget::{Charge, SharedBudget};
@@ -55,8 +57,10 @@ pub use to_metrics::ToMetrics;
 pub use to_tracing::ToTracing;
 
 pub use seaworthy_policy as machines;
+pub use seaworthy_policy::admission::Priority;
 pub use seaworthy_policy::call::Safety;
 pub use seaworthy_policy::stack::Severity;
 pub use seaworthy_policy::{
-    BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter, RateLimitConfig, ThrottleConfig,
+    AdmissionConfig, BackoffConfig, Breaker, BreakerConfig, BudgetConfig, ConfigError, Jitter, LimitConfig,
+    RateLimitConfig, ThrottleConfig,
 };

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_policy::stack::Severity;
-use seaworthy_policy::{BreakerConfig, BudgetConfig, ConfigError, ThrottleConfig};
+use seaworthy_policy::{AdmissionConfig, BreakerConfig, BudgetConfig, ConfigError, ThrottleConfig};
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 
+use crate::admission::{AdmissionHandle, AdmissionLayer, Alike};
 use crate::ambient::Attempt;
 use crate::breaker::BreakerLayer;
 use crate::budget::SharedBudget;
@@ -49,6 +50,7 @@ struct Handles {
     breaker: Option<crate::GateHandle<crate::Breaker>>,
     throttle: Option<crate::GateHandle<crate::machines::Throttle>>,
     limit: Option<ConcurrencyLimitLayer>,
+    admission: Option<AdmissionHandle>,
 }
 
 impl Policy<Identity> {
@@ -94,6 +96,11 @@ impl<L> Policy<L> {
     /// The concurrency limit; `None` without one.
     pub fn concurrency_limit(&self) -> Option<&ConcurrencyLimitLayer> {
         self.handles.limit.as_ref()
+    }
+
+    /// The admission queue; `None` without one.
+    pub fn admission(&self) -> Option<&AdmissionHandle> {
+        self.handles.admission.as_ref()
     }
 
     /// Calls a function through the policy, once per attempt.
@@ -247,6 +254,26 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
         let layer = layer.watched(self.watch.clone());
         self.handles.limit = Some(layer.clone());
         self.push(Part::ConcurrencyLimit(config), layer)
+    }
+
+    /// Limits the calls under way to what the backend bears, and lets the others wait; see [`AdmissionLayer`].
+    pub fn admission(self, config: AdmissionConfig) -> PolicyBuilder<Stack<AdmissionLayer<C>, L>, C, P> {
+        self.admission_by(config, Alike)
+    }
+
+    /// The same, where this says how much each request matters: a function from the request to its
+    /// [`Priority`](crate::Priority), or a [`Prioritize`](crate::Prioritize) that knows fairness keys too.
+    pub fn admission_by<Q: Clone>(
+        mut self,
+        config: AdmissionConfig,
+        priorities: Q,
+    ) -> PolicyBuilder<Stack<AdmissionLayer<C, Q>, L>, C, P> {
+        let valid = AdmissionLayer::new(config);
+        let layer = self.or_default(valid, "admission", || AdmissionLayer::new(AdmissionConfig::default()));
+        let layer = layer.classify(self.classifier.clone()).prioritize(priorities);
+        let layer = layer.watched(self.watch.clone());
+        self.handles.admission = Some(layer.handle());
+        self.push(Part::Admission(config), layer)
     }
 
     /// Any other layer whose services fail with [`Error`], such as a [`GateLayer`](crate::GateLayer).

@@ -10,7 +10,7 @@ use std::time::Duration;
 use seaworthy_policy::breaker::WindowType;
 use seaworthy_policy::call::Safety;
 use seaworthy_policy::stack::{ExtraLimit, Layer, Resend, Severity, Stack};
-use seaworthy_policy::{BreakerConfig, ConfigError};
+use seaworthy_policy::{AdmissionConfig, BreakerConfig, ConfigError};
 
 use crate::concurrency::ConcurrencyConfig;
 use crate::hedge::{HedgeConfig, HedgeDelay};
@@ -26,6 +26,7 @@ pub(crate) enum Part {
     Hedge(HedgeConfig),
     CircuitBreaker(BreakerConfig),
     ConcurrencyLimit(ConcurrencyConfig),
+    Admission(AdmissionConfig),
     AttemptTimeout(Duration),
     Throttle,
     /// A layer that the builder knows nothing about.
@@ -90,6 +91,10 @@ fn layer_of(part: &Part) -> Option<Layer> {
         Part::TotalTimeout(after) => Some(Layer::TotalTimeout(after)),
         Part::AttemptTimeout(after) => Some(Layer::AttemptTimeout(after)),
         Part::ConcurrencyLimit(limit) => Some(Layer::Bulkhead { max_wait: limit.max_wait_duration }),
+        Part::Admission(config) => {
+            let waits = config.max_queue > 0;
+            Some(Layer::Bulkhead { max_wait: if waits { config.max_wait_duration } else { Duration::ZERO } })
+        }
         Part::Retry(RetryConfig { max_attempts, backoff, .. }) => {
             let (limit, resend) = (ExtraLimit::Budget, Resend::AfterAnyFailure);
             Some(Layer::Retry { max_attempts, backoff, limit, resend })

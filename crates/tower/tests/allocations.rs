@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use seaworthy_tower::{
-    BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, Policy, RetryConfig,
-    machines::breaker::State,
+    AdmissionConfig, BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, Policy, RetryConfig,
+    ThrottleConfig, machines::breaker::State,
 };
 use tower::{Layer, Service};
 
@@ -92,14 +92,16 @@ async fn five_policies_allocate_nothing_when_a_call_succeeds() {
 }
 
 #[tokio::test]
-async fn all_seven_allocate_nothing_when_a_call_succeeds() {
-    let policy = Policy::builder("seven")
+async fn all_nine_allocate_nothing_when_a_call_succeeds() {
+    let policy = Policy::builder("nine")
         .fallback(|_: Result<&u64, &Error<std::io::Error>>| None)
         .total_timeout(Duration::from_secs(15))
         .retry(RetryConfig::default())
         .hedge(HedgeConfig::default())
         .circuit_breaker(BreakerConfig::default())
         .concurrency_limit(ConcurrencyConfig::default())
+        .admission(AdmissionConfig::default())
+        .throttle(ThrottleConfig::default())
         .attempt_timeout(Duration::from_secs(5))
         .build()
         .unwrap();

@@ -101,6 +101,20 @@ impl Admission {
         waits.chain(expiry).min()
     }
 
+    /// The next moment after `now` at which [`Admission::on_timer`] may have something to do for this ticket, its own
+    /// deadline aside, which its owner knows. Nothing that happens meanwhile brings it forward. `None` when it no longer
+    /// waits.
+    ///
+    /// For shells without a timer of their own: when each waiter watches its own moments, nobody is forgotten, and a
+    /// waiter that goes away leaves no watch behind that somebody would have to take over.
+    pub fn next_deadline_of(&self, now: Time, ticket: Ticket) -> Option<Time> {
+        let (priority, queued) = self.queue.standing_of(ticket)?;
+        let longest = queued + self.config.max_wait_duration;
+        // The last one of a priority is spared at that moment; whoever joins him later is an arrival, which sees to it.
+        let pointless = self.pointless_from(priority, queued).filter(|pointless| *pointless > now);
+        Some(pointless.map_or(longest, |pointless| pointless.min(longest)))
+    }
+
     /// The oldest decision about a ticket that was not taken yet. While as many as `max_queue` are left lying, nobody
     /// else may wait.
     pub fn take_decision(&mut self) -> Option<Decided> {
@@ -280,7 +294,15 @@ impl Admission {
     /// From when on it is pointless to wait for somebody who has waited since `queued`. Never for the last one of
     /// his priority: a place that becomes free shall find somebody.
     fn pointless_at(&self, priority: Priority, queued: Time) -> Option<Time> {
-        if self.config.rejector != RejectorKind::Codel || self.queue.len_of(priority) < 2 {
+        if self.queue.len_of(priority) < 2 {
+            return None;
+        }
+        self.pointless_from(priority, queued)
+    }
+
+    /// The same, whoever else waits. Fixed while he does, because his priority's queue has not been empty since.
+    fn pointless_from(&self, priority: Priority, queued: Time) -> Option<Time> {
+        if self.config.rejector != RejectorKind::Codel {
             return None;
         }
         Some(self.standing_since(priority)?.max(queued + self.config.codel_target))

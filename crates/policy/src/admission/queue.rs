@@ -240,6 +240,12 @@ impl Queue {
         Some(self.ticket_at(bucket.list, newest_first))
     }
 
+    /// The priority of somebody who waits, and since when he does.
+    pub(super) fn standing_of(&self, ticket: Ticket) -> Option<(Priority, Time)> {
+        let entry = self.is_waiting(ticket).then(|| self.entries[ticket.slot as usize])?;
+        Some((entry.priority, entry.queued))
+    }
+
     /// Who has waited longest in a priority, and since when.
     pub(super) fn oldest(&self, priority: Priority) -> Option<(Ticket, Time)> {
         let all = self.classes[priority.rank()].all;

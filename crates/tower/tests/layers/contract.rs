@@ -22,6 +22,8 @@ macro_rules! for_every_layer {
         $check("breaker", BreakerLayer::new(BreakerConfig::default()).unwrap()).await;
         $check("limit", ConcurrencyLimitLayer::new(ConcurrencyConfig::default()).unwrap()).await;
         $check("limit with a queue", ConcurrencyLimitLayer::new(queueing()).unwrap()).await;
+        $check("admission", AdmissionLayer::new(AdmissionConfig::default()).unwrap()).await;
+        $check("admission of one", AdmissionLayer::new(one_at_a_time()).unwrap()).await;
         $check(
             "rate limit",
             RateLimitLayer::new(RateLimitConfig { limit_for_period: 999, ..Default::default() }).unwrap(),
@@ -46,6 +48,10 @@ fn queueing() -> ConcurrencyConfig {
     }
 }
 
+fn one_at_a_time() -> AdmissionConfig {
+    AdmissionConfig { limit: LimitConfig::fixed(1), ..AdmissionConfig::default() }
+}
+
 /// A whole stack, where the layers under test are composed by Tower's own builder.
 fn everything() -> impl Layer<
     Inner<Stub>,
@@ -58,6 +64,8 @@ fn everything() -> impl Layer<
         .layer(HedgeLayer::new(hedge_soon(), Idempotent).unwrap())
         .layer(BreakerLayer::new(BreakerConfig::default()).unwrap())
         .layer(ConcurrencyLimitLayer::new(ConcurrencyConfig::default()).unwrap())
+        .layer(AdmissionLayer::new(AdmissionConfig::default()).unwrap())
+        .layer(ThrottleLayer::new(ThrottleConfig::default()).unwrap())
         .layer(TimeoutLayer::attempt(Duration::from_secs(2)).unwrap())
         .into_inner()
 }

@@ -52,6 +52,12 @@ macro_rules! probing {
                 max_wait_duration: millis(30),
                 ..ConcurrencyConfig::default()
             })
+            .admission(AdmissionConfig {
+                limit: LimitConfig::fixed(1),
+                max_wait_duration: millis(30),
+                ..AdmissionConfig::default()
+            })
+            .throttle(ThrottleConfig::default())
             .attempt_timeout(millis(40))
             .build()
             .unwrap();
@@ -94,6 +100,8 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
             let at = format!("seed {seed}, {polls} polls");
             assert_eq!(stub.in_flight(), 0, "{at}");
             assert_eq!((limit.in_flight(), limit.queued()), (0, 0), "{at}");
+            let admission = policy.admission().unwrap();
+            assert_eq!((admission.in_flight(), admission.queued()), (0, 0), "{at}");
             assert_eq!(policy.budget().unwrap().concurrent(), 0, "{at}");
             policy.breaker().unwrap().with(|breaker, now| {
                 breaker.check_invariants();
@@ -108,6 +116,41 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
     }
     assert_eq!(ended[1], STORIES as u32, "every story ends");
     assert!(ended[0] > 5 * ended[1], "and has many moments at which to give up: {ended:?}");
+}
+
+/// The same for the admission queue alone: the call waits first, is let in when the occupant's place becomes free, and
+/// may be given up before, at, or after that moment.
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_dropped_after_any_number_of_polls_gives_its_place_to_the_next() {
+    for polls in 0..12 {
+        let layer = AdmissionLayer::new(AdmissionConfig {
+            limit: LimitConfig::fixed(1),
+            ..AdmissionConfig::default()
+        });
+        let layer = layer.unwrap();
+        let handle = layer.handle();
+        let make = |reply| layer.layer(InnerLayer.layer(Stub::always(reply)));
+        let (mut holds, mut gives_up, mut next) =
+            (make(Reply::OK.after_ms(30)), make(Reply::NEVER), make(Reply::OK));
+        let mut occupant = Box::pin(async { call(&mut holds).await });
+        assert!(!poll_times(occupant.as_mut(), 1).await);
+        let mut given_up = Box::pin(async { call(&mut gives_up).await });
+        assert!(!poll_times(given_up.as_mut(), 1).await);
+        let mut behind = Box::pin(async { call(&mut next).await });
+        assert!(!poll_times(behind.as_mut(), 1).await);
+        assert_eq!((handle.in_flight(), handle.queued()), (1, 2));
+        for _ in 0..polls {
+            let context = &mut Context::from_waker(Waker::noop());
+            let done = handle.in_flight() == 1 && handle.queued() < 2;
+            let _ = done || occupant.as_mut().poll(context).is_ready();
+            assert!(given_up.as_mut().poll(context).is_pending());
+            tokio::time::advance(millis(7)).await;
+        }
+        drop(given_up);
+        let first = if handle.queued() == 1 { occupant.await } else { Ok(7) };
+        assert_eq!((first, behind.await), (Ok(7), Ok(7)), "{polls} polls");
+        assert_eq!((handle.in_flight(), handle.queued()), (0, 0), "{polls} polls");
+    }
 }
 
 const CALLS_PER_THREAD: u64 = 3_000;
@@ -139,6 +182,7 @@ fn threads_that_share_a_stack_leave_nothing_behind() {
         .retry(RetryConfig::default())
         .circuit_breaker(BreakerConfig::default())
         .concurrency_limit(ConcurrencyConfig { max_concurrent_calls: 3, ..ConcurrencyConfig::default() })
+        .admission(AdmissionConfig { limit: LimitConfig::fixed(2), ..AdmissionConfig::default() })
         .build()
         .unwrap();
     let stub = Stub::default();
@@ -152,8 +196,10 @@ fn threads_that_share_a_stack_leave_nothing_behind() {
         }
     });
     assert!(stub.calls() as u64 > CALLS_PER_THREAD, "most calls got through");
-    assert!(stub.in_flight_max() <= 3);
+    assert!(stub.in_flight_max() <= 2);
     assert_eq!((stub.in_flight(), policy.concurrency_limit().unwrap().in_flight()), (0, 0));
+    let admission = policy.admission().unwrap();
+    assert_eq!((admission.in_flight(), admission.queued()), (0, 0));
     assert_eq!(policy.budget().unwrap().concurrent(), 0);
     policy.breaker().unwrap().with(|breaker, _| breaker.check_invariants());
 }

@@ -1,6 +1,7 @@
 //! The layers around a service that does what a script says, in paused time.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod breaker;
 mod concurrency;
 mod contract;
