@@ -23,7 +23,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kills" => kills()?,
         "ablations" => ablations()?,
         "repeat" => repeat()?,
-        _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat"),
+        "loom" => loom()?,
+        _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat, loom"),
     };
     let report = format!(
         "{name} at commit {}{changed}, {:.0} s\n\n{text}",
@@ -95,6 +96,21 @@ fn repeat() -> Result<(String, bool)> {
         );
     }
     Ok((text, good))
+}
+
+/// The interleavings of the shells that wake waiters, with more preemptions than the tests allow, and many more rounds
+/// of real threads.
+fn loom() -> Result<(String, bool)> {
+    let tested = Command::new("cargo")
+        .args(["test", "--quiet", "-p", "seaworthy-tower", "--test", "interleavings"])
+        .args(["--", "--test-threads", "1"])
+        .env("SEAWORTHY_LOOM_PREEMPTIONS", "4")
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running the interleavings")?;
+    let text = String::from_utf8_lossy(&tested.stdout).into_owned();
+    Ok((format!("up to 4 preemptions per thread\n{text}"), tested.status.success()))
 }
 
 /// What each failure of the example relies on.

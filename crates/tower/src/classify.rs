@@ -25,6 +25,7 @@ pub enum Verdict {
 }
 
 /// A failure of the backend, and what may follow from it.
+#[expect(clippy::struct_excessive_bools, reason = "independent questions to one answer")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Whether another attempt may go better.

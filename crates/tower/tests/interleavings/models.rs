@@ -91,7 +91,7 @@ impl House {
 
 fn model(check: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = std::env::var_os("SEAWORTHY_LOOM_FULL").is_none().then_some(2);
+    builder.preemption_bound = Some(crate::preemptions());
     builder.check(check);
 }
 

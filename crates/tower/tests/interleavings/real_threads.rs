@@ -13,7 +13,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 const THREADS: u64 = 4;
 
 fn rounds() -> u64 {
-    if std::env::var_os("SEAWORTHY_LOOM_FULL").is_some() { 200_000 } else { 5_000 }
+    if crate::preemptions() > crate::PREEMPTIONS { 200_000 } else { 5_000 }
 }
 
 /// One place for all threads. Each round either waits to the end or gives up after a few polls; a lost place or a lost
