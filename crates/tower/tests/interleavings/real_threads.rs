@@ -18,25 +18,30 @@ fn rounds() -> u64 {
 
 /// One place for all threads. Each round either waits to the end or gives up after a few polls; a lost place or a lost
 /// wake-up would let the next one wait until it is rejected.
-fn hurry<S>(service: S)
+fn hurry<S>(service: &S)
 where
     S: Service<u32, Response = u32, Error = Error<Infallible>> + Clone + Send + 'static,
     S::Future: Send,
 {
     std::thread::scope(|scope| {
         for seed in 0..THREADS {
-            let mut service = service.clone();
-            scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-                let mut rng = Rng::seeded(seed);
-                for round in 0..rounds() {
-                    let patience = if rng.chance(0.3) { rng.below(3) } else { u64::MAX };
-                    let answer = runtime.block_on(give_up_after(&mut service, patience));
-                    assert!(answer.is_none_or(|answer| answer == Ok(1)), "thread {seed}, round {round}");
-                }
-            });
+            let service = service.clone();
+            scope.spawn(move || keep_calling(service, seed));
         }
     });
+}
+
+fn keep_calling<S>(mut service: S, seed: u64)
+where
+    S: Service<u32, Response = u32, Error = Error<Infallible>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut rng = Rng::seeded(seed);
+    for round in 0..rounds() {
+        let patience = if rng.chance(0.3) { rng.below(3) } else { u64::MAX };
+        let answer = runtime.block_on(give_up_after(&mut service, patience));
+        assert!(answer.is_none_or(|answer| answer == Ok(1)), "thread {seed}, round {round}");
+    }
 }
 
 /// The answer, or nothing when it needed more polls than there was patience.
@@ -74,7 +79,7 @@ fn the_concurrency_limit_loses_nobody() {
         ..ConcurrencyConfig::default()
     };
     let layer = ConcurrencyLimitLayer::new(config).unwrap();
-    hurry(layer.layer(InnerLayer.layer(service_fn(answer))));
+    hurry(&layer.layer(InnerLayer.layer(service_fn(answer))));
     assert_eq!((layer.in_flight(), layer.queued()), (0, 0));
 }
 
@@ -87,7 +92,7 @@ fn the_admission_queue_loses_nobody() {
         ..AdmissionConfig::default()
     };
     let layer = AdmissionLayer::new(config).unwrap();
-    hurry(layer.layer(InnerLayer.layer(service_fn(answer))));
+    hurry(&layer.layer(InnerLayer.layer(service_fn(answer))));
     let handle = layer.handle();
     assert_eq!((handle.in_flight(), handle.queued()), (0, 0));
 }

@@ -114,9 +114,7 @@ async fn every_rejection_says_by_whom_why_and_until_when() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_matter_go_first_and_take_the_places_of_others() {
-    fn priority(request: &u32) -> Priority {
-        if *request == 1 { Priority::Critical } else { Priority::Sheddable }
-    }
+    let priority = |request: &u32| if *request == 1 { Priority::Critical } else { Priority::Sheddable };
     let layer = layer(plain(1, 2, 5_000)).prioritize(priority);
     let stub = Stub::always(Reply::OK.after_ms(100));
     let service = || layer.layer(InnerLayer.layer(stub.clone()));
