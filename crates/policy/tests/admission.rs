@@ -349,3 +349,26 @@ fn the_controller_refuses_a_share_of_the_lowest_first() {
     assert!((0.1..0.7).contains(&harness.admission.refused_share()), "{}", harness.admission.refused_share());
     assert!(refused[1] > 600 && refused[0] * 5 < refused[1], "{refused:?}");
 }
+
+/// Shells whose waiters have timers of their own: each one's moments together are all moments.
+#[test]
+fn every_waiter_can_watch_its_own_moments() {
+    let config = AdmissionConfig { rejector: RejectorKind::Codel, ..one_at_a_time() };
+    let mut harness = Harness::new(config);
+    let permit = harness.admitted(Priority::Sheddable);
+    let first = harness.queued(Priority::Sheddable, 0);
+    let moment = |harness: &Harness, ticket| harness.admission.next_deadline_of(harness.at(), ticket);
+    assert_eq!(moment(&harness, first), Some(Time::from_millis(100)), "alone, but perhaps not for long");
+    harness.now = 98;
+    let second = harness.queued(Priority::Sheddable, 0);
+    assert_eq!(moment(&harness, second), Some(Time::from_millis(103)), "the target, in a queue that stands");
+    assert_eq!(harness.admission.next_deadline(), moment(&harness, first));
+    harness.now = 100;
+    harness.admission.on_timer(harness.at());
+    assert_eq!(moment(&harness, first), None, "refused");
+    harness.now = 103;
+    harness.admission.on_timer(harness.at());
+    assert_eq!(moment(&harness, second), Some(Time::from_millis(1_098)), "spared as the last one");
+    harness.admission.on_completed(harness.at(), &mut harness.rng, permit, Outcome::Success);
+    assert_eq!(moment(&harness, second), None, "let go");
+}
