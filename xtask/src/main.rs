@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line chore talks to its caller")]
 
 mod bench;
+mod mutants;
 mod run;
 mod soak;
 mod test;
@@ -14,7 +15,9 @@ usage: cargo xtask COMMAND
 
   test         formatting, lints, rules of the house, all tests: what CI runs
   tidy         only the rules of the house
-  soak NAME    a long suite in full: kills | ablations | repeat | loom
+  soak NAME    a long suite in full: kills | ablations | repeat | loom |
+               mutants [--shard K/N] [--file PATH] [--minutes M] [--survivors]
+               mutants [--shard K/N] [--file PATH] [--minutes M]
   bench NAME   a comparison with peers: gateway | policy; or what a call costs us: instructions
 ";
 
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["test"] => test::run(),
         ["tidy"] => tidy::run(),
+        ["soak", "mutants", ..] => mutants::run(&words[2..]),
         ["soak", name] => soak::run(name),
         ["bench", name, ..] => bench::run(name, &words[2..]),
         _ => {
