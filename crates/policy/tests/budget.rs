@@ -117,6 +117,22 @@ fn a_hedge_passes_both_its_share_and_the_common_store() {
 }
 
 #[test]
+fn ordinary_slowness_lives_off_the_upper_quarter_of_the_hedges() {
+    let mut budget = Budget::new(BudgetConfig::default());
+    assert!(!budget.has_spare_hedges(Time::ZERO), "nobody has asked, so nothing is spare");
+    (0..200).for_each(|_| budget.on_request(Time::ZERO));
+    assert!(budget.has_spare_hedges(Time::ZERO), "four of four");
+    assert!(budget.try_hedge(Time::ZERO));
+    assert!(!budget.has_spare_hedges(Time::ZERO), "three of four are the reserve");
+    assert!(budget.try_hedge(Time::ZERO), "which can still be spent");
+    assert!(!budget.has_spare_hedges(Time::ZERO));
+    (0..75).for_each(|_| budget.on_request(Time::ZERO));
+    assert!(!budget.has_spare_hedges(Time::ZERO), "3.5 of 5.5");
+    (0..200).for_each(|_| budget.on_request(Time::ZERO));
+    assert!(budget.has_spare_hedges(Time::ZERO), "7.5 of 9.5 is more than three quarters");
+}
+
+#[test]
 fn a_quiet_edge_may_hedge_once_per_fifty_requests() {
     let mut budget = Budget::new(BudgetConfig::default());
     let mut hedges = 0;
@@ -147,6 +163,18 @@ fn a_reset_keeps_count_of_what_runs() {
     assert!(!budget.try_retry(Time::ZERO), "two are still running");
     budget.release();
     assert!(budget.try_retry(Time::ZERO));
+}
+
+#[test]
+fn a_reset_does_not_turn_the_clock_back() {
+    let mut budget = Budget::new(BudgetConfig { max_concurrent: u32::MAX, ..BudgetConfig::default() });
+    budget.reset(Time::from_millis(60_000));
+    assert_eq!(retries(&mut budget, Time::ZERO), 10, "the burst");
+    assert_eq!(
+        retries(&mut budget, Time::from_millis(60_000)),
+        0,
+        "the minute before the reset earns nothing"
+    );
 }
 
 #[test]
