@@ -161,6 +161,20 @@ mod tests {
     }
 
     #[test]
+    fn the_least_wait_is_known_without_drawing() {
+        for (jitter, retry_index, millis) in [
+            (Jitter::None, 1, 50),
+            (Jitter::Full, 1, 0),
+            (Jitter::Equal, 1, 25),
+            (Jitter::Additive, 1, 50),
+            (Jitter::Decorrelated, 1, 25),
+        ] {
+            let config = BackoffConfig { jitter, ..BackoffConfig::default() };
+            assert_eq!(config.least(retry_index), Duration::from_millis(millis), "{jitter:?}");
+        }
+    }
+
+    #[test]
     fn late_retries_do_not_gather_at_the_maximum() {
         for (jitter, expected) in [
             (Jitter::Full, 50..150),
