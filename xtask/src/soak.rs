@@ -24,7 +24,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "ablations" => ablations()?,
         "repeat" => repeat()?,
         "loom" => loom()?,
-        _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat, loom"),
+        _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat, loom, mutants"),
     };
     let report = format!(
         "{name} at commit {}{changed}, {:.0} s\n\n{text}",
