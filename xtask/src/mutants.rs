@@ -65,6 +65,8 @@ struct Options {
     file: Option<String>,
     /// No mutant is begun after this time.
     minutes: u64,
+    /// Tests were added and none taken away: of an unchanged file only the survivors are judged again.
+    survivors: bool,
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
@@ -78,7 +80,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
             println!("the {} minutes are over; run this again to go on", options.minutes);
             break;
         }
-        let record = judge(&path, ledger.get(&path), end)?;
+        let record = judge(&path, ledger.get(&path), options.survivors, end)?;
         println!("{path}: {}", Tally::of([&record]));
         ledger.insert(path, record);
         fs::write(root().join(LEDGER), ledger::render(&ledger, &ledger::reasons(&text_of(REASONS))?))
@@ -88,9 +90,13 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 }
 
 fn options(arguments: &[&str]) -> Result<Options> {
-    let mut options = Options { shard: None, file: None, minutes: 60 };
+    let mut options = Options { shard: None, file: None, minutes: 60, survivors: false };
     let mut words = arguments.iter();
     while let Some(option) = words.next() {
+        if *option == "--survivors" {
+            options.survivors = true;
+            continue;
+        }
         let value = *words.next().with_context(|| format!("{option} wants a value"))?;
         match *option {
             "--shard" => {
@@ -102,7 +108,7 @@ fn options(arguments: &[&str]) -> Result<Options> {
             }
             "--file" => options.file = Some(value.to_owned()),
             "--minutes" => options.minutes = value.parse().with_context(|| format!("--minutes {value}"))?,
-            _ => bail!("soak mutants knows --shard K/N, --file PATH, --minutes M; not {option}"),
+            _ => bail!("soak mutants knows --shard K/N, --file PATH, --minutes M, --survivors; not {option}"),
         }
     }
     Ok(options)
@@ -121,7 +127,7 @@ fn chosen(files: &[String], options: &Options) -> Vec<String> {
 }
 
 /// Judges what is not known yet of a file's mutants, until the time is over.
-fn judge(path: &str, known: Option<&Record>, end: Instant) -> Result<Record> {
+fn judge(path: &str, known: Option<&Record>, survivors: bool, end: Instant) -> Result<Record> {
     let judges = judges(path)?;
     let tests: Vec<String> = judges.iter().map(|name| format!("--test={name}")).collect();
     let fresh = Record {
@@ -130,7 +136,10 @@ fn judge(path: &str, known: Option<&Record>, end: Instant) -> Result<Record> {
         ..Record::default()
     };
     let same = known.filter(|known| known.content == fresh.content && known.tests == fresh.tests);
-    let mut record = same.cloned().unwrap_or(fresh);
+    let mut record = match known.filter(|_| survivors && same.is_none()) {
+        Some(known) => ledger::without_survivors(known, fresh),
+        None => same.cloned().unwrap_or(fresh),
+    };
     if same.is_some_and(|known| known.judged.len() == known.listed) {
         return Ok(record);
     }
@@ -278,10 +287,10 @@ fn judges(path: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A hash of a file and of the tests that judge it. The rest of the crate is left out: else a change anywhere would have
+/// A hash of a file and one of the tests that judge it. The rest of the crate is left out: else a change anywhere would have
 /// everything judged again.
 fn content(path: &str, judges: &[String]) -> Result<String> {
-    let mut paths = vec![root().join(path)];
+    let mut paths = Vec::new();
     for name in judges {
         let tests = root().join(TESTS);
         let folder = tests.join(name);
@@ -292,12 +301,14 @@ fn content(path: &str, judges: &[String]) -> Result<String> {
         }
     }
     paths.sort();
-    let mut hash = FNV_OFFSET;
-    for path in paths {
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        hash = fnv(hash, &text);
-    }
-    Ok(format!("{hash:016x}"))
+    Ok(format!("{:016x}-{:016x}", hash(&[root().join(path)])?, hash(&paths)?))
+}
+
+fn hash(paths: &[PathBuf]) -> Result<u64> {
+    paths.iter().try_fold(FNV_OFFSET, |hash, path| {
+        let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(fnv(hash, &text))
+    })
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -328,10 +339,15 @@ mod tests {
     #[test]
     fn options_are_read_and_mistakes_named() {
         let check = |words: &[&str]| options(words).map_err(|error| error.to_string());
-        assert_eq!(check(&[]), Ok(Options { shard: None, file: None, minutes: 60 }));
+        assert_eq!(check(&[]), Ok(Options { shard: None, file: None, minutes: 60, survivors: false }));
         assert_eq!(
-            check(&["--shard", "1/4", "--minutes", "5", "--file", "breaker/"]),
-            Ok(Options { shard: Some((1, 4)), file: Some("breaker/".to_owned()), minutes: 5 })
+            check(&["--shard", "1/4", "--minutes", "5", "--file", "breaker/", "--survivors"]),
+            Ok(Options {
+                shard: Some((1, 4)),
+                file: Some("breaker/".to_owned()),
+                minutes: 5,
+                survivors: true
+            })
         );
         for (words, hint) in [
             (["--shard", "4/4"], "K from 0 to N - 1"),
@@ -347,11 +363,13 @@ mod tests {
     #[test]
     fn shards_are_apart_and_together_the_whole() {
         let files = sources().expect("the sources");
-        let all = Options { shard: None, file: None, minutes: 1 };
+        let all = Options { shard: None, file: None, minutes: 1, survivors: false };
         let mut whole = chosen(&files, &all);
         assert!(whole[0].contains("/budget"), "the most important first: {whole:?}");
         let mut parts: Vec<String> = (0..3)
-            .flat_map(|shard| chosen(&files, &Options { shard: Some((shard, 3)), file: None, minutes: 1 }))
+            .flat_map(|shard| {
+                chosen(&files, &Options { shard: Some((shard, 3)), file: None, minutes: 1, survivors: false })
+            })
             .collect();
         whole.sort();
         parts.sort();
@@ -382,7 +400,9 @@ mod tests {
         let path = "crates/policy/src/budget.rs";
         let one = content(path, &["budget".to_owned()]).expect("a hash");
         assert_eq!(content(path, &["budget".to_owned()]).expect("a hash"), one);
-        assert_ne!(content(path, &["budget_model".to_owned()]).expect("a hash"), one);
+        let other = content(path, &["budget_model".to_owned()]).expect("a hash");
+        assert_ne!(other, one);
+        assert_eq!(other.split('-').next(), one.split('-').next(), "the file itself is the same");
         assert_ne!(fnv(FNV_OFFSET, b"a"), fnv(FNV_OFFSET, b"b"));
     }
 

@@ -56,7 +56,7 @@ pub(crate) struct Mutant {
 /// What is known of one file's mutants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Hash of the file and of the tests that judged it.
+    /// Hash of the file, and hash of the tests that judged it.
     pub(crate) content: String,
     /// Test binaries that were run.
     pub(crate) tests: String,
@@ -166,6 +166,16 @@ pub(crate) fn merge(record: &mut Record, file: &str, listed: &[Mutant], fresh: &
     }
     record.listed = listed.len();
     record.judged = judged;
+}
+
+/// A record to begin with when tests were added: what is known of an unchanged file, less its survivors.
+pub(crate) fn without_survivors(known: &Record, fresh: Record) -> Record {
+    let source = |content: &str| content.split('-').next().map(str::to_owned);
+    if source(&known.content) != source(&fresh.content) {
+        return fresh;
+    }
+    let judged = known.judged.iter().filter(|(verdict, _)| *verdict != Verdict::Missed).cloned().collect();
+    Record { judged, listed: known.listed, ..fresh }
 }
 
 /// The name under which cargo-mutants knows a mutant.
@@ -352,6 +362,20 @@ crates/policy/src/budget.rs:14:9: replace < with <= in Budget::take
         assert_eq!(verdicts, [Verdict::Unviable, Verdict::Timeout, Verdict::Caught]);
         merge(&mut record, FILE, &listed[..1], &BTreeMap::new());
         assert_eq!(record.judged.len(), 1, "a mutant that is gone leaves the ledger");
+    }
+
+    #[test]
+    fn with_more_tests_only_survivors_are_judged_again() {
+        let known = Record {
+            content: "a-1".to_owned(),
+            ..judged([Verdict::Caught, Verdict::Missed, Verdict::Unviable])
+        };
+        for (content, kept) in [("a-2", vec![Verdict::Caught, Verdict::Unviable]), ("b-1", vec![])] {
+            let fresh = Record { content: content.to_owned(), ..Record::default() };
+            let begun = without_survivors(&known, fresh);
+            assert_eq!(begun.content, content);
+            assert_eq!(begun.judged.into_iter().map(|(verdict, _)| verdict).collect::<Vec<_>>(), kept);
+        }
     }
 
     #[test]
