@@ -280,4 +280,14 @@ fn validation_names_the_field() {
     ] {
         assert_eq!(config.validate().unwrap_err().field, field);
     }
+    let month = Duration::from_hours(31 * 24);
+    let longest = RateLimitConfig { limit_refresh_period: month, timeout_duration: month, ..good };
+    assert_eq!(longest.validate(), Ok(()));
+    let longer = month + Duration::from_nanos(1);
+    for (config, field) in [
+        (RateLimitConfig { limit_refresh_period: longer, ..good }, "limit_refresh_period"),
+        (RateLimitConfig { timeout_duration: longer, ..good }, "timeout_duration"),
+    ] {
+        assert_eq!(config.validate().unwrap_err().field, field, "a nanosecond more than 31 days");
+    }
 }
