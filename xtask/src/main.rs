@@ -17,7 +17,6 @@ usage: cargo xtask COMMAND
   tidy         only the rules of the house
   soak NAME    a long suite in full: kills | ablations | repeat | loom |
                mutants [--shard K/N] [--file PATH] [--minutes M] [--survivors]
-               mutants [--shard K/N] [--file PATH] [--minutes M] [--survivors]
   bench NAME   a comparison with peers: gateway | policy; or what a call costs us: instructions
 ";
 
