@@ -131,7 +131,7 @@ impl Service<u32> for Stub {
         self.shared.attempts.lock().unwrap().push(current());
         let in_flight = self.shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.shared.in_flight_max.fetch_max(in_flight, Ordering::SeqCst);
-        Answer { shared: Arc::clone(&self.shared), reply, sleep: None }
+        Answer { shared: Arc::clone(&self.shared), reply, sleep: None, under_way: true }
     }
 }
 
@@ -140,6 +140,16 @@ pub(crate) struct Answer {
     shared: Arc<Shared>,
     reply: Reply,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Until it has answered or was dropped; what has answered is not under way, even if it is still held.
+    under_way: bool,
+}
+
+impl Answer {
+    fn end(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Future for Answer {
@@ -156,13 +166,14 @@ impl Future for Answer {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
             std::task::ready!(sleep.as_mut().poll(context));
         }
+        self.end();
         Poll::Ready(self.reply.result)
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.end();
     }
 }
 
