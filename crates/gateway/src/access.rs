@@ -29,6 +29,7 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     bytes: u64,
     degraded: Option<HeaderValue>,
+    cache: Option<&'static str>,
     proxy_error: Option<&'static str>,
     /// How long it waited in front of gates.
     waited: Duration,
@@ -55,6 +56,7 @@ impl Record {
             status: None,
             bytes: 0,
             degraded: None,
+            cache: None,
             proxy_error: None,
             waited: Duration::ZERO,
             refused: None,
@@ -69,6 +71,11 @@ impl Record {
         self.target = target;
     }
 
+    /// The series of its metrics.
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
     /// Its name through all hops.
     pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id
@@ -78,6 +85,11 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode, degraded: Option<HeaderValue>) {
         self.status = Some(status);
         self.degraded = degraded;
+    }
+
+    /// What the store of answers did for it.
+    pub(crate) fn cached(&mut self, outcome: &'static str) {
+        self.cache = Some(outcome);
     }
 
     /// Why we answer, or do not answer, in the words of RFC 9209.
@@ -164,6 +176,9 @@ impl Record {
             line.push_str(",\"degraded\":\"");
             escape(line, degraded.as_bytes());
             line.push('"');
+        }
+        if let Some(cache) = self.cache {
+            append(line, &[",\"cache\":\"", cache, "\""]);
         }
         if let Some(error) = self.proxy_error {
             let _ = write!(line, ",\"proxy_error\":\"{error}\"");

@@ -62,6 +62,11 @@ impl DeadlineHeaders {
         Telling { own: self.supervised.then(|| self.own.clone()), foreign }
     }
 
+    /// The same for a request that another target has prepared and that goes here now: its caller's dialects stay.
+    pub(crate) fn take_again(&self, headers: &mut HeaderMap, before: &Telling) -> Telling {
+        Telling { foreign: before.foreign, ..self.take(headers, false) }
+    }
+
     /// Tells the endpoint of an attempt that begins now what is left of the deadline, less the way back.
     pub(crate) fn tell(&self, telling: &Telling, now: Time, deadline: Time, headers: &mut HeaderMap) {
         // A call begins nothing so late; if time passed since, the truth is that nothing is left.

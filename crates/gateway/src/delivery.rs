@@ -14,7 +14,9 @@ use seaworthy_policy::call::Event;
 
 use crate::access::Record;
 use crate::body::BodyError;
+use crate::cache::Capture;
 use crate::connection::Client;
+use crate::degrade::PlaceTaken;
 use crate::driver::Driver;
 use crate::upstream::Connection;
 
@@ -39,12 +41,18 @@ pub(crate) struct Delivery {
     ended: bool,
     /// The client learns of the end only by the connection's end.
     close_delimited: bool,
+    capture: Option<Capture>,
+    _place: Option<PlaceTaken>,
 }
 
 /// How a response body is to be treated.
 pub(crate) struct Terms {
     pub(crate) idle_limit: Duration,
     pub(crate) close_delimited: bool,
+    /// Keeps the answer while it passes.
+    pub(crate) capture: Option<Capture>,
+    /// The place among the calls to a fallback service.
+    pub(crate) place: Option<PlaceTaken>,
 }
 
 impl Delivery {
@@ -55,7 +63,7 @@ impl Delivery {
         connection: Connection,
         record: Record,
         client: Rc<Client>,
-        terms: &Terms,
+        terms: Terms,
     ) -> Self {
         let now = driver.now();
         let mut delivery = Self {
@@ -69,6 +77,8 @@ impl Delivery {
             reported: now,
             ended: false,
             close_delimited: terms.close_delimited,
+            capture: terms.capture,
+            _place: terms.place,
         };
         if delivery.incoming.is_end_stream() {
             delivery.end();
@@ -131,6 +141,7 @@ impl Delivery {
         let now = self.driver.now();
         self.record.add_bytes(frame.data_ref().map_or(0, Bytes::len));
         self.last_byte = now;
+        self.capture = self.capture.take().and_then(|capture| capture.frame(now, frame));
         if now.saturating_since(self.reported) >= PROGRESS_INTERVAL {
             self.reported = now;
             self.driver.progress(now);
@@ -139,6 +150,9 @@ impl Delivery {
 
     fn end(&mut self) {
         self.ended = true;
+        if let Some(capture) = self.capture.take() {
+            capture.whole(self.driver.now());
+        }
         self.driver.finish(Event::BodyEnded);
         if let Some(connection) = self.connection.take() {
             self.driver.give_back(connection);
@@ -148,6 +162,9 @@ impl Delivery {
 
     fn fail(&mut self, error: &'static str) {
         self.ended = true;
+        if let Some(capture) = self.capture.take() {
+            capture.broken(self.driver.now());
+        }
         self.connection = None;
         self.driver.finish(Event::BodyFailed);
         self.record.broke_off(error);

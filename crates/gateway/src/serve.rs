@@ -3,38 +3,35 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING, VIA,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING, VIA};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use seaworthy_policy::call::{Call, Failure};
+use seaworthy_policy::Time;
+use seaworthy_policy::call::Call;
 use seaworthy_policy::entrance::Denied;
-use seaworthy_policy::exchange::{Admission, Answer as Say, Key, MethodKind, Refusal, RequestHead};
+use seaworthy_policy::exchange::{Admission, Key, MethodKind, Refusal, RequestHead};
 
 use crate::access::Record;
 use crate::affinity;
-use crate::body::{ClientBody, Outgoing, REPLAY_LENGTH_MAX, ResponseBody, is_event_stream};
+use crate::body::{ClientBody, Outgoing, REPLAY_LENGTH_MAX, ResponseBody};
+use crate::cache::{Asked, Asking, ask};
 use crate::connection::Client;
 use crate::deadline::Telling;
-use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
-use crate::driver::{Driver, Outcome, Template};
+use crate::driver::{Driver, Template};
 use crate::entrance::Pass;
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
-    ATTEMPT, DEGRADED, IDEMPOTENCY_KEY, PROXY_STATUS, X_REQUEST_ID, has_odd_expectation, has_passed,
-    sane_request_id, set_forwarded, strip_hop_by_hop, wants_websocket,
+    ATTEMPT, IDEMPOTENCY_KEY, X_REQUEST_ID, has_odd_expectation, has_passed, sane_request_id, set_forwarded,
+    strip_hop_by_hop, wants_websocket,
 };
+use crate::journey::{Journey, send};
 use crate::listener::Entry;
-use crate::problem::{Problem, Told};
+use crate::problem::Problem;
 use crate::quota::QuotaFields;
 use crate::route::{Routed, is_unambiguous};
 use crate::shared::Target;
-use crate::upstream::Answer;
 
 /// Answers a request. Never fails: what goes wrong becomes an answer.
 pub(crate) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -163,57 +160,70 @@ async fn forward(
         Admission::Refuse(refusal) => return refuse(refused(refusal), record),
     };
     let mut pass = Pass::new(client, target, deadline);
-    let mut quotas = QuotaFields::default();
-    if let Some(pass) = &mut pass {
-        let entered = pass.enter(client.peer, head.headers()).await;
-        record.waited(pass.waited());
-        quotas = pass.quota_fields();
-        if let Err(denied) = entered {
-            let mut response = deny(target, &denied, pass.name_of(denied.gate), record);
-            quotas.apply(response.headers_mut());
-            return response;
-        }
-    }
+    let (quotas, denied) = enter(client, pass.as_deref_mut(), head.headers(), &mut record).await;
     let affinity = target.affinity.as_ref().and_then(|source| affinity::key(source, head.headers()));
     let telling = prepare(head.headers_mut(), target, client, record.request_id());
-    let replayable = body.is_replayable();
-    let template = Template {
-        head,
-        body,
-        config: Arc::clone(&target.call),
-        deadline,
-        told: (&target.deadline, telling),
-    };
-    let call = Call::new(Arc::clone(&target.call), target.lane, safety, replayable, deadline);
-    let call = if let Some(key) = affinity { call.with_affinity(key) } else { call };
-    let mut driver = Driver::new(worker, Arc::clone(&target.edge), call);
-    driver.hold(pass);
-    let mut response = match driver.run(&template).await {
-        Outcome::Committed(answer) => deliver(client, answer, driver, record, old_version),
-        Outcome::Failed(failure) => {
-            let limit = deadline.saturating_since(now);
-            give_up(target, &failure, &driver, record, limit)
-        }
+    let told = (&target.deadline, telling);
+    let template = Template { head, body, config: Arc::clone(&target.call), deadline, told };
+    let asked = target.cache.and_then(|cache| {
+        let bodiless = matches!(template.body, Outgoing::Empty);
+        Asked::of(cache.route, &template.head, cache.shared.coalesce).filter(|_| bodiless)
+    });
+    let journey = Journey { client, target, template, asked, affinity, safety, old_version };
+    let mut response = match denied {
+        Some((denied, gate)) => Box::pin(journey.denied(&denied, &gate, record)).await,
+        None => depart(journey, pass, record, now).await,
     };
     quotas.apply(response.headers_mut());
     response
 }
 
-/// Says no because a gate did.
-fn deny(target: &Target, denied: &Denied, gate: &str, mut record: Record) -> Response<ResponseBody> {
-    record.denied(gate, denied.reason);
-    match target.exchange.on_denied(denied) {
-        Say::Problem { status, .. } => refuse(crate::entrance::denied(denied, gate, status), record),
-        Say::Degrade(step) => {
-            let problem = crate::entrance::denied(denied, gate, denied.reason.status());
-            record.broke_off(problem.error);
-            let response = degraded(target, step, problem, record.request_id());
-            record.answered(response.status(), response.headers().get(DEGRADED).cloned());
-            record.add_bytes(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
-            record.finish_unasked();
-            response
+/// Passes the gates; answers who said no, if somebody did.
+async fn enter(
+    client: &Client,
+    pass: Option<&mut Pass>,
+    headers: &HeaderMap,
+    record: &mut Record,
+) -> (QuotaFields, Option<(Denied, String)>) {
+    let Some(pass) = pass else { return (QuotaFields::default(), None) };
+    let entered = pass.enter(client.peer, headers).await;
+    record.waited(pass.waited());
+    let denied = entered.err().map(|denied| {
+        let gate = pass.name_of(denied.gate).to_owned();
+        record.denied(&gate, denied.reason);
+        (denied, gate)
+    });
+    (pass.quota_fields(), denied)
+}
+
+/// Asks the store of answers, and then the service.
+async fn depart(
+    mut journey: Journey<'_>,
+    pass: Option<Box<Pass>>,
+    mut record: Record,
+    now: Time,
+) -> Response<ResponseBody> {
+    let (worker, target) = (Rc::clone(&journey.client.worker), journey.target);
+    let mut ticket = None;
+    if let Some(asked) = journey.asked.clone() {
+        let (asking, outcome) = ask(&worker, target, &mut journey.template, &asked).await;
+        if let Some(outcome) = outcome {
+            worker.shared.cache_metrics.count(worker.index, record.target(), outcome);
+            record.cached(outcome.as_str());
+        }
+        match asking {
+            Asking::Answered(response) => return send(response, record, None),
+            Asking::Fetch(fetch) => ticket = fetch,
+            refused => return Box::pin(journey.unasked(refused, record, now)).await,
         }
     }
+    let Template { body, deadline, .. } = &journey.template;
+    let call =
+        Call::new(Arc::clone(&target.call), target.lane, journey.safety, body.is_replayable(), *deadline);
+    let call = if let Some(key) = journey.affinity { call.with_affinity(key) } else { call };
+    let mut driver = Driver::new(worker, Arc::clone(&target.edge), call);
+    driver.hold(pass);
+    journey.go(driver, ticket, record, now).await
 }
 
 /// What policy has to know of a request.
@@ -304,89 +314,4 @@ fn prepare(headers: &mut HeaderMap, target: &Target, client: &Client, request_id
         set_forwarded(headers, &client.peer_value);
     }
     telling
-}
-
-/// Passes a committed answer on.
-fn deliver(
-    client: &Rc<Client>,
-    answer: Answer,
-    driver: Driver,
-    mut record: Record,
-    old_version: bool,
-) -> Response<ResponseBody> {
-    let Answer { response, connection } = answer;
-    let (mut parts, incoming) = response.into_parts();
-    let headers = &mut parts.headers;
-    strip_hop_by_hop(headers);
-    headers.append(VIA, HeaderValue::from_static("1.1 seaworthy"));
-    let attempts = driver.call().trail().len();
-    if attempts > 1
-        && let Ok(status) = HeaderValue::try_from(format!("seaworthy; attempts={attempts}"))
-    {
-        headers.append(PROXY_STATUS, status);
-    }
-    record.answered(parts.status, headers.get(DEGRADED).cloned());
-    let terms = Terms {
-        idle_limit: if is_event_stream(headers) { EVENT_STREAM_IDLE_LIMIT } else { BODY_IDLE_LIMIT },
-        close_delimited: old_version && !headers.contains_key(CONTENT_LENGTH),
-    };
-    let delivery = Delivery::new(incoming, driver, connection, record, Rc::clone(client), &terms);
-    let body = if delivery.is_ended() {
-        ResponseBody::Whole(None)
-    } else {
-        ResponseBody::Delivery(Box::new(delivery))
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = parts.headers;
-    response
-}
-
-/// Says what is to be said when the call failed.
-fn give_up(
-    target: &Target,
-    failure: &Failure,
-    driver: &Driver,
-    mut record: Record,
-    limit: Duration,
-) -> Response<ResponseBody> {
-    let call = driver.call();
-    let told =
-        Told { trail: call.trail(), maybe_executed: call.maybe_executed(), config: &target.call, limit };
-    let answer = target.exchange.on_failure(failure);
-    let status = match answer {
-        Say::Problem { status, .. } => status,
-        Say::Degrade(_) => failure.kind.status(),
-    };
-    let problem = Problem::failure(failure, status, &told);
-    let problem = match answer {
-        Say::Problem { retry_after, .. } => Problem { retry_after, ..problem },
-        Say::Degrade(_) => problem,
-    };
-    record.broke_off(problem.error);
-    let response = match answer {
-        Say::Degrade(step) => degraded(target, step, problem, record.request_id()),
-        Say::Problem { .. } => problem.into_response(record.request_id()),
-    };
-    record.answered(response.status(), response.headers().get(DEGRADED).cloned());
-    record.add_bytes(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
-    record.finish(driver);
-    response
-}
-
-/// A rung of the ladder; carries the Proxy-Status of the failure it stands for.
-fn degraded(
-    target: &Target,
-    step: usize,
-    problem: Problem,
-    request_id: &HeaderValue,
-) -> Response<ResponseBody> {
-    let mut response = problem.into_response(request_id);
-    let Some(fixed) = target.degrade.get(step) else { return response };
-    *response.status_mut() = fixed.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(DEGRADED, HeaderValue::from_static("static"));
-    *response.body_mut() = ResponseBody::full(Bytes::clone(&fixed.json));
-    response
 }

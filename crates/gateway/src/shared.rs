@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,11 +11,14 @@ use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::entrance::Scope;
 use seaworthy_policy::exchange::{Exchange, ExchangeConfig};
+use seaworthy_policy::ladder::Ladder;
 use seaworthy_spec::plan::{
     AffinitySource, DegradeStep, EntrancePlan, Plan, RoutePlan, ServiceKind, ServicePlan,
 };
 
+use crate::cache::{CacheMetrics, RouteCache, Store};
 use crate::deadline::DeadlineHeaders;
+use crate::degrade::{FixedAnswer, Other, Step, Steps};
 use crate::edge::{Edge, EdgeSpec, Suspicions};
 use crate::gate::{Row, SharedGate, gates, row};
 use crate::gateway::{GatewayError, GatewayPorts};
@@ -27,7 +31,9 @@ pub(crate) struct Target {
     pub(crate) lane: usize,
     pub(crate) call: Arc<CallConfig>,
     pub(crate) exchange: Exchange,
-    pub(crate) degrade: Vec<FixedAnswer>,
+    pub(crate) degrade: Steps,
+    /// How its answers are kept; `None` = they are not.
+    pub(crate) cache: Option<RouteCache>,
     /// What its requests must pass.
     pub(crate) gates: Row,
     pub(crate) deadline: DeadlineHeaders,
@@ -39,12 +45,6 @@ impl Target {
     pub(crate) fn trusts_callers(&self) -> bool {
         self.edge.via == Via::Egress
     }
-}
-
-/// A rung of the degradation ladder, ready to be sent.
-pub(crate) struct FixedAnswer {
-    pub(crate) status: StatusCode,
-    pub(crate) json: Bytes,
 }
 
 /// The doors to the rest of the node, as threads need them.
@@ -68,6 +68,9 @@ pub(crate) struct Shared {
     /// All gates, for their timers.
     pub(crate) gates: Vec<Arc<SharedGate>>,
     pub(crate) metrics: Metrics,
+    /// Stored answers.
+    pub(crate) store: Arc<Store>,
+    pub(crate) cache_metrics: CacheMetrics,
     pub(crate) zones: Vec<String>,
     pub(crate) suspicions: Suspicions,
     /// Seed of what must differ between processes.
@@ -116,6 +119,9 @@ impl Shared {
         let metrics =
             Metrics::register(&ports.metrics, &labels, &edges, &listeners).map_err(GatewayError::Metrics)?;
         gates_asked(&ports.metrics, &gates).map_err(GatewayError::Metrics)?;
+        let store = Arc::new(Store::new(plan.cache));
+        let cache_metrics =
+            CacheMetrics::register(&ports.metrics, &labels, &store).map_err(GatewayError::Metrics)?;
         let ports = Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
         Ok(Self {
             ports,
@@ -126,6 +132,8 @@ impl Shared {
             edges,
             gates,
             metrics,
+            store,
+            cache_metrics,
             zones: plan.zones.clone(),
             suspicions,
             seed,
@@ -147,6 +155,9 @@ impl Builder<'_> {
         let mut lanes: BTreeMap<usize, usize> = BTreeMap::new();
         for route in &self.plan.routes {
             *lanes.entry(route.to).or_default() += 1;
+            if let Some(other) = fallback_of(route) {
+                *lanes.entry(other).or_default() += 1;
+            }
         }
         let edges: BTreeMap<usize, Arc<Edge>> = lanes
             .iter()
@@ -164,22 +175,48 @@ impl Builder<'_> {
             })
             .collect();
         let mut next_lane: BTreeMap<usize, usize> = BTreeMap::new();
-        for route in &self.plan.routes {
-            let lane = next_lane.entry(route.to).or_default();
+        let mut take_lane = |service| {
+            let next = next_lane.entry(service).or_default();
+            *next += 1;
+            *next - 1
+        };
+        for (index, route) in self.plan.routes.iter().enumerate() {
+            let edge = Arc::clone(&edges[&route.to]);
+            let lane = take_lane(route.to);
+            let mut other = |service: usize, max_concurrent_calls| {
+                let plan = &self.plan.services[service];
+                // A second service is no place to wait for.
+                let call = CallConfig { park: false, ..(*plan.call).clone() };
+                Other {
+                    edge: Arc::clone(&edges[&service]),
+                    lane: take_lane(service),
+                    deadline: deadline(plan, &call),
+                    affinity: plan.traffic.affinity.clone(),
+                    call: Arc::new(call),
+                    keyed: plan.keyed,
+                    places: Other::places(max_concurrent_calls),
+                }
+            };
+            let steps = route.degrade.iter().map(|step| rung(step, &mut other)).collect();
+            let degrade = Steps::new(steps, route.name.clone(), Arc::clone(&edge.service), self.bus.clone());
             let own = self.gates(&route.entrance, Scope::Route, &format!("routes.{}", route.name));
             let gates = row(own.iter().chain(&of_edges[&route.to]).chain(&common));
-            let way = Way { degrade_steps: route.degrade.len(), priority: route.entrance.priority };
+            let way = Way {
+                degrade: degrade.ladder(),
+                time_kept: time_kept(route),
+                priority: route.entrance.priority,
+            };
             let target = Target {
-                edge: Arc::clone(&edges[&route.to]),
-                lane: *lane,
+                edge,
+                lane,
                 call: Arc::clone(&route.call),
                 exchange: exchange(&route.call, route.keyed, way, gates.len()),
-                degrade: fixed_answers(route),
+                degrade,
+                cache: RouteCache::of(index, route),
                 gates,
                 deadline: deadline(&self.plan.services[route.to], &route.call),
                 affinity: self.plan.services[route.to].traffic.affinity.clone(),
             };
-            *lane += 1;
             self.labels.push((target.edge.name.clone(), route.name.clone()));
             self.targets.push(target);
         }
@@ -195,12 +232,14 @@ impl Builder<'_> {
             self.labels.push((edge.name.clone(), String::new()));
             let path = format!("services.{}.policy", service.name);
             let gates = row(&self.gates(&service.entrance, Scope::Edge, &path));
+            let degrade = Steps::new(Vec::new(), String::new(), Arc::clone(&edge.service), self.bus.clone());
             self.targets.push(Target {
                 edge,
                 lane: 0,
                 call: Arc::clone(&service.call),
                 exchange: exchange(&service.call, service.keyed, Way::default(), gates.len()),
-                degrade: Vec::new(),
+                degrade,
+                cache: None,
                 gates,
                 deadline: deadline(service, &service.call),
                 affinity: service.traffic.affinity.clone(),
@@ -241,7 +280,8 @@ impl Builder<'_> {
 /// What distinguishes a route from an egress.
 #[derive(Clone, Copy, Default)]
 struct Way {
-    degrade_steps: usize,
+    degrade: Ladder,
+    time_kept: Duration,
     priority: Priority,
 }
 
@@ -251,17 +291,37 @@ fn deadline(service: &ServicePlan, call: &CallConfig) -> DeadlineHeaders {
 }
 
 fn exchange(call: &CallConfig, keyed: bool, way: Way, gates: usize) -> Exchange {
-    let Way { degrade_steps, priority } = way;
-    let total_timeout = call.total_timeout;
-    Exchange::new(ExchangeConfig { keyed, total_timeout, degrade_steps, priority, gates })
+    let Way { degrade, time_kept, priority } = way;
+    let total_timeout = call.total_timeout.saturating_sub(time_kept);
+    Exchange::new(ExchangeConfig { keyed, total_timeout, time_kept, degrade, priority, gates })
 }
 
-fn fixed_answers(route: &RoutePlan) -> Vec<FixedAnswer> {
-    let fixed = |step: &DegradeStep| match step {
-        DegradeStep::Static { status, json } => FixedAnswer {
+/// The service that stands in on this route.
+fn fallback_of(route: &RoutePlan) -> Option<usize> {
+    route.degrade.iter().find_map(|step| match step {
+        DegradeStep::Service { to, .. } => Some(*to),
+        _ => None,
+    })
+}
+
+/// The time in which that service may answer, and the route's own is not asked any more.
+fn time_kept(route: &RoutePlan) -> Duration {
+    let kept = route.degrade.iter().find_map(|step| match step {
+        DegradeStep::Service { time_kept, .. } => Some(*time_kept),
+        _ => None,
+    });
+    kept.unwrap_or(Duration::ZERO)
+}
+
+fn rung(step: &DegradeStep, other: impl FnOnce(usize, u32) -> Other) -> Step {
+    match step {
+        DegradeStep::Static { status, json } => Step::Fixed(FixedAnswer {
             status: StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             json: Bytes::from(json.clone()),
-        },
-    };
-    route.degrade.iter().map(fixed).collect()
+        }),
+        DegradeStep::Stale { .. } => Step::Stale,
+        DegradeStep::Service { to, max_concurrent_calls, .. } => {
+            Step::Service(other(*to, *max_concurrent_calls))
+        }
+    }
 }

@@ -210,6 +210,22 @@ pub enum EventKind {
         /// Ignored (true) or obeyed (false).
         on: bool,
     },
+    /// A route answers something else than its service does, from now on.
+    DegradationBegan {
+        /// The service that should answer.
+        service: String,
+        /// The route.
+        route: String,
+        /// `stale`, `fallback` or `static`: the first of them.
+        step: String,
+    },
+    /// A route has answered as it should for a while.
+    DegradationEnded {
+        /// The service.
+        service: String,
+        /// The route.
+        route: String,
+    },
     /// A fault was asked for.
     FaultRequested {
         /// Its id.
@@ -271,7 +287,9 @@ impl EventKind {
             Self::BuildStarted { service }
             | Self::BuildEnded { service, .. }
             | Self::StandbyChanged { service, .. }
-            | Self::PanicChanged { service, .. } => Some((service, None)),
+            | Self::PanicChanged { service, .. }
+            | Self::DegradationBegan { service, .. }
+            | Self::DegradationEnded { service, .. } => Some((service, None)),
             Self::NodeStarted { .. }
             | Self::NodeDraining
             | Self::FaultRequested { .. }
@@ -299,6 +317,7 @@ impl EventKind {
             | Self::EndpointOnProbation { .. }
             | Self::StandbyChanged { on: true, .. }
             | Self::PanicChanged { .. }
+            | Self::DegradationBegan { .. }
             | Self::FaultApplied { .. } => Level::Warn,
             _ => Level::Info,
         }

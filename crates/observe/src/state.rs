@@ -150,6 +150,8 @@ impl State {
                 self.node = NodeState { pid: Some(*pid), started: Some(ts.to_owned()), draining: false };
             }
             EventKind::NodeDraining => self.node.draining = true,
+            // Told for the log and the record; what is answered now is in the metrics.
+            EventKind::DegradationBegan { .. } | EventKind::DegradationEnded { .. } => {}
             EventKind::BuildStarted { service } => self.build(service, BuildState::Running),
             EventKind::BuildEnded { service, ok: true } => self.build(service, BuildState::Succeeded),
             EventKind::BuildEnded { service, ok: false } => self.build(service, BuildState::Failed),

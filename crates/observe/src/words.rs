@@ -32,6 +32,8 @@ impl EventKind {
             Self::StandbyChanged { on: false, .. } => "active endpoints serve alone again",
             Self::PanicChanged { on: true, .. } => "too few endpoints left, ejections ignored",
             Self::PanicChanged { on: false, .. } => "enough endpoints again, ejections obeyed",
+            Self::DegradationBegan { .. } => "route degrades",
+            Self::DegradationEnded { .. } => "route degrades no longer",
             Self::FaultRequested { .. } => "fault requested",
             Self::FaultApplied { .. } => "fault in effect",
             Self::FaultFailed { .. } => "fault could not be applied",
@@ -73,6 +75,8 @@ impl EventKind {
             }
             Self::EndpointOnProbation { edge, reason, .. } => format!(" on {edge} ({reason})"),
             Self::StandbyChanged { edge, .. } | Self::PanicChanged { edge, .. } => format!(" on {edge}"),
+            Self::DegradationBegan { route, step, .. } => format!(": {route} ({step})"),
+            Self::DegradationEnded { route, .. } => format!(": {route}"),
             Self::FaultRequested { fault, what } => format!(": {what} ({fault})"),
             Self::FaultApplied { fault, what, proof } => format!(": {what} ({fault}; proof: {proof})"),
             Self::FaultFailed { fault, reason } => format!(": {fault} ({reason})"),

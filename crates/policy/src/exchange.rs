@@ -4,8 +4,8 @@
 //! so, how much time is left, and what does the client hear when the call failed. Answered in the proxy's code they
 //! differ from route to route; answered here they are one table.
 //!
-//! **Model.** `admit` turns a request's head into a [`Safety`] and a deadline, or a refusal; `on_failure` walks the
-//! degradation ladder and ends in a typed problem: 502 when they failed, 503 when it is us, 504 when a timer fired.
+//! **Model.** `admit` turns a request's head into a [`Safety`] and a deadline, or a refusal; `descend` walks the
+//! degradation ladder, whose bottom is a typed problem: 502 when they failed, 503 when it is us, 504 when a timer fired.
 //!
 //! **The order.** Deadline and priority come with the head (`admit`); then the gates of the way in are asked, one after
 //! the other (`enter`, see [`entrance`](crate::entrance)); then the call begins. A request that may not pass goes the
@@ -21,6 +21,8 @@ use crate::Deadline;
 use crate::admission::Priority;
 use crate::call::{Failure, FailureKind, RETRY_AFTER_DEFAULT, Safety};
 use crate::entrance::{Denied, Passage, Reason};
+use crate::fallback::FailureClass;
+use crate::ladder::{Fall, Ladder, Rung};
 use crate::time::Time;
 
 /// What the plan says about a route or an egress.
@@ -28,14 +30,16 @@ use crate::time::Time;
 pub struct ExchangeConfig {
     /// Unsafe requests must carry an idempotency key that the backend honours.
     pub keyed: bool,
-    /// The longest a response head may take.
+    /// The longest a response head of the service itself may take.
     pub total_timeout: Duration,
-    /// Rungs of the degradation ladder.
-    pub degrade_steps: usize,
     /// How much its requests matter where not all can be served.
     pub priority: Priority,
     /// How many gates its requests must pass.
     pub gates: usize,
+    /// How much longer a fallback service may take.
+    pub time_kept: Duration,
+    /// What may be answered instead when a call failed.
+    pub degrade: Ladder,
 }
 
 /// What RFC 9110 §9.2 says about a method.
@@ -119,18 +123,13 @@ pub enum Refusal {
     DeadlinePassed,
 }
 
-/// What the client hears when the call failed.
+/// What the client hears when the call failed and no rung of the ladder caught it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// This rung of the ladder.
-    Degrade(usize),
-    /// A problem with this status.
-    Problem {
-        /// 400, 502, 503 or 504.
-        status: u16,
-        /// When to try again.
-        retry_after: Option<Duration>,
-    },
+pub struct Bottom {
+    /// 400, 502, 503 or 504.
+    pub status: u16,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
 }
 
 /// One client request.
@@ -168,28 +167,46 @@ impl Exchange {
         Passage::new(self.config.gates, self.config.priority, Deadline::at(deadline))
     }
 
-    /// What to say when a gate said no.
-    pub fn on_denied(&self, denied: &Denied) -> Answer {
-        if denied.reason != Reason::RateLimited && self.config.degrade_steps > 0 {
-            return Answer::Degrade(0);
-        }
-        Answer::Problem { status: denied.reason.status(), retry_after: Some(denied.retry_after) }
+    /// What to say when a gate said no and nothing caught it, and what that is to the ladder. Whoever asks for more
+    /// than is allowed gets nothing instead.
+    pub fn on_denied(&self, denied: &Denied) -> (Bottom, FailureClass) {
+        let limited = denied.reason == Reason::RateLimited;
+        let class = if limited { FailureClass::CallerError } else { FailureClass::Rejected };
+        (Bottom { status: denied.reason.status(), retry_after: Some(denied.retry_after) }, class)
     }
 
-    /// What to say when the call failed.
-    pub fn on_failure(&self, failure: &Failure) -> Answer {
-        // Whoever does not know whether the ticket was bought must not be told something soothing.
-        let may_degrade = !failure.outcome_unknown && failure.kind != FailureKind::RequestBody;
-        if may_degrade && self.config.degrade_steps > 0 {
-            return Answer::Degrade(0);
-        }
+    /// The next rung of the degradation ladder to be tried, from this place on; `None` = the failure stands.
+    pub fn descend(&self, from: usize, fall: &Fall) -> Option<(usize, Rung)> {
+        self.config.degrade.next(from, fall)
+    }
+
+    /// When the client must have an answer, if that is when the service's own had to be there.
+    pub fn until(&self, deadline: Time) -> Time {
+        deadline.after(self.config.time_kept)
+    }
+
+    /// How a request may be sent again to the service that stands in: its key counts there only if that service
+    /// honours keys too.
+    pub fn fallback_safety(&self, safety: Safety, keyed: bool) -> Safety {
+        if safety == Safety::Keyed && !keyed { Safety::Unsafe } else { safety }
+    }
+
+    /// What the answer of a service is to the ladder: an error, unless it is `marked` as
+    /// degraded by the service itself.
+    pub fn on_answer(&self, status: u16, marked: bool) -> Option<FailureClass> {
+        let class = FailureClass::of_status(status).filter(|class| *class == FailureClass::Error);
+        class.filter(|_| !marked && !self.config.degrade.is_empty())
+    }
+
+    /// What to say when the call failed and nothing caught it.
+    pub fn on_failure(&self, failure: &Failure) -> Bottom {
         let retry_after = match failure.kind {
             FailureKind::NoEndpoint | FailureKind::BreakerOpen => {
                 failure.retry_after.or(Some(RETRY_AFTER_DEFAULT))
             }
             _ => failure.retry_after,
         };
-        Answer::Problem { status: failure.kind.status(), retry_after }
+        Bottom { status: failure.kind.status(), retry_after }
     }
 }
 
@@ -214,9 +231,10 @@ mod tests {
     const CONFIG: ExchangeConfig = ExchangeConfig {
         keyed: true,
         total_timeout: Duration::from_secs(15),
-        degrade_steps: 0,
         priority: Priority::Critical,
         gates: 0,
+        time_kept: Duration::ZERO,
+        degrade: Ladder::NONE,
     };
 
     fn admit(config: ExchangeConfig, method: &str, key: Key, time_left: Option<Duration>) -> Admission {
@@ -276,10 +294,32 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_is_never_degraded() {
-        let exchange = Exchange::new(ExchangeConfig { degrade_steps: 1, ..CONFIG });
+        let exchange = Exchange::new(ExchangeConfig { degrade: Ladder::of(&[Rung::Fixed]), ..CONFIG });
         let failure =
             |outcome_unknown| Failure { kind: FailureKind::Reset, retry_after: None, outcome_unknown };
-        assert_eq!(exchange.on_failure(&failure(false)), Answer::Degrade(0));
-        assert_eq!(exchange.on_failure(&failure(true)), Answer::Problem { status: 502, retry_after: None });
+        let descend = |outcome_unknown| {
+            let class = FailureClass::of(&failure(outcome_unknown));
+            let fall = Fall { class, reads: false, maybe_executed: true, replayable: true, answered: false };
+            exchange.descend(0, &fall)
+        };
+        assert_eq!(descend(false), Some((0, Rung::Fixed)));
+        assert_eq!(descend(true), None);
+        assert_eq!(exchange.on_failure(&failure(true)), Bottom { status: 502, retry_after: None });
+    }
+
+    #[test]
+    fn only_errors_of_the_service_fall() {
+        let ladder = |rungs| Exchange::new(ExchangeConfig { degrade: Ladder::of(rungs), ..CONFIG });
+        let stale = ladder(&[Rung::Stale]);
+        for (status, marked, falls) in [
+            (200, false, false),
+            (404, false, false),
+            (500, false, true),
+            (503, false, true),
+            (503, true, false),
+        ] {
+            assert_eq!(stale.on_answer(status, marked).is_some(), falls, "{status}");
+            assert_eq!(ladder(&[]).on_answer(status, marked), None, "{status}");
+        }
     }
 }

@@ -28,6 +28,7 @@ pub mod fallback;
 pub mod health;
 pub mod idempotency;
 pub mod keyed;
+pub mod ladder;
 pub mod latency;
 pub mod limit;
 pub mod pool;

@@ -23,6 +23,12 @@
 //! An answer that may not be stored would make waiters queue up one behind the other for nothing. After one,
 //! requests **pass** without waiting for each other, for `retry_interval`.
 //!
+//! The same after a failure while there is nothing to show: else those who wait would fail one behind the other.
+//!
+//! **Without freshness.** Where answers are kept for bad times only (`ttl` 0), every request fetches its own, and
+//! nobody waits (`coalesce: false`). Once that fails, the stored answer is shown, and one flight at a time, one per
+//! `retry_interval`, finds out in the background whether the backend is well again.
+//!
 //! **Rejected:** locking the entry while it is fetched (one hung flight holds everybody for ever); a stale
 //! answer to a caller's error (404 is an answer); storing failures.
 //!
@@ -75,6 +81,8 @@ pub struct StaleConfig {
     pub retry_interval: Duration,
     /// Requests that wait for one flight, at most.
     pub max_waiters: u32,
+    /// Whether requests wait for each other's flights at all.
+    pub coalesce: bool,
 }
 
 impl Default for StaleConfig {
@@ -85,6 +93,7 @@ impl Default for StaleConfig {
             flight_timeout: Duration::from_secs(5),
             retry_interval: Duration::from_secs(5),
             max_waiters: 1_000,
+            coalesce: true,
         }
     }
 }
@@ -117,7 +126,7 @@ pub enum Answer {
         /// Its age.
         age: Duration,
     },
-    /// The stored answer, marked as degraded.
+    /// The stored answer; marked as degraded when [`Cached::is_failing`].
     Stale {
         /// Its age.
         age: Duration,
@@ -181,6 +190,8 @@ pub struct Cached {
     quiet_if_lost: Time,
     /// No waiting for each other before this moment.
     pass_until: Time,
+    /// The newest that is known of the backend is that it fails.
+    failing: bool,
     latest: Time,
 }
 
@@ -193,6 +204,9 @@ impl Cached {
     /// A request has come.
     pub fn on_request(&mut self, config: &StaleConfig, now: Time) -> Answer {
         let now = self.advance(now);
+        if !config.coalesce {
+            return self.without_waiting(config, now);
+        }
         if let Some(stored) = self.stored {
             let (age, lifetime) = (stored.age(now), stored.lifetime);
             let quiet = now < self.quiet_until;
@@ -231,6 +245,7 @@ impl Cached {
             self.stored = Some(Stored { flight: flight.number, born_ns, lifetime });
             self.quiet_until = Time::ZERO;
             self.pass_until = Time::ZERO;
+            self.failing = false;
         }
         let ended = self.land(flight);
         // A late answer serves those who wait for a younger flight as well.
@@ -244,7 +259,16 @@ impl Cached {
         if flight.number > self.outdated && self.stored.is_none_or(|stored| stored.flight < flight.number) {
             self.stored = None;
             self.pass_until = now + config.retry_interval;
+            self.failing = false;
         }
+        self.without_answer(flight)
+    }
+
+    /// A flight has brought an answer that is not worth storing and says nothing about the one stored: the
+    /// service is busy, or degraded by its own account.
+    pub fn on_unwanted(&mut self, config: &StaleConfig, now: Time, flight: Flight) -> Landing {
+        let now = self.advance(now);
+        self.pass_until = now + config.retry_interval;
         self.without_answer(flight)
     }
 
@@ -259,8 +283,12 @@ impl Cached {
         let now = self.advance(now);
         // Of a flight that was given up for lost, nothing new is learned: it has been counted as failed by
         // its time limit.
-        if class.trigger().is_some() && self.flight == Some(flight) {
+        let newest = self.stored.is_none_or(|stored| stored.flight < flight.number);
+        let counts = self.flight == Some(flight) || (!config.coalesce && newest);
+        if class.trigger().is_some() && counts {
             self.quiet_until = now + config.retry_interval;
+            self.pass_until = now + config.retry_interval;
+            self.failing = true;
         }
         self.without_answer(flight)
     }
@@ -277,6 +305,16 @@ impl Cached {
         if self.flight.is_some_and(|running| running.number == flight) {
             self.waiters = self.waiters.saturating_sub(1);
         }
+    }
+
+    /// Whether an answer is stored.
+    pub fn is_filled(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Whether the last flight that could tell has failed: what is shown stale now is a degradation.
+    pub fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Whether a request that failed like this may be answered with what is stored, and how old that is.
@@ -328,6 +366,20 @@ impl Cached {
         assert!(stored, "what is stored is not out of date");
     }
 
+    /// Every request fetches for itself, unless the backend fails and there is something to show.
+    fn without_waiting(&mut self, config: &StaleConfig, now: Time) -> Answer {
+        if let Some(stored) = self.stored.filter(|_| self.failing) {
+            let age = stored.age(now);
+            if age < stored.lifetime.ttl.saturating_add(stored.lifetime.stale_if_error) {
+                let rest = now < self.quiet_until || self.flight.is_some();
+                return Answer::Stale { age, refresh: (!rest).then(|| self.take_off(config, now)) };
+            }
+        }
+        // Not the flight that others wait for: just numbered, so that its answer is known as the newest.
+        self.flights += 1;
+        Answer::Fetch(Flight { number: self.flights, began: now, due: now + config.flight_timeout })
+    }
+
     fn take_off(&mut self, config: &StaleConfig, now: Time) -> Flight {
         debug_assert!(self.flight.is_none(), "one flight at a time");
         self.flights += 1;
@@ -358,6 +410,7 @@ impl Cached {
             self.flight = None;
             self.waiters = 0;
             self.quiet_until = self.quiet_if_lost;
+            self.failing = true;
         }
         self.latest
     }

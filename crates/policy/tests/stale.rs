@@ -217,6 +217,53 @@ fn a_refresh_that_its_caller_gave_up_is_no_failure() {
     assert_eq!(cached.on_request(&config(), at(2_200)), expected, "in whatever words");
 }
 
+#[test]
+fn those_who_wait_do_not_fail_one_behind_the_other() {
+    let mut cached = Cached::new();
+    let first = fetch(&mut cached, 0);
+    assert!(matches!(cached.on_request(&config(), at(1)), Answer::Wait { .. }));
+    let landing = cached.on_failed(&config(), at(100), first, FailureClass::Unreachable);
+    assert_eq!(landing, Landing { stored: false, waiters: 1 });
+    assert!((0..10).all(|_| cached.on_request(&config(), at(100)) == Answer::Pass));
+    assert!(cached.is_failing());
+}
+
+#[test]
+fn a_busy_service_does_not_wipe_what_is_stored() {
+    let mut cached = filled();
+    let first = fetch(&mut cached, 5_000);
+    cached.on_unwanted(&config(), at(5_100), first);
+    assert_eq!(cached.on_request(&config(), at(5_100)), Answer::Pass);
+    assert!(cached.on_error(&config(), at(5_200), FailureClass::Error).is_some());
+}
+
+#[test]
+fn answers_kept_for_bad_times_only_make_nobody_wait() {
+    let kept = Lifetime { stale_if_error: Duration::from_secs(600), ..Lifetime::default() };
+    let config = StaleConfig { lifetime: kept, coalesce: false, ..StaleConfig::default() };
+    let mut cached = Cached::new();
+    let mut take = |cached: &mut Cached, now| match cached.on_request(&config, at(now)) {
+        Answer::Fetch(flight) => flight,
+        other => panic!("{other:?}"),
+    };
+    let (first, second, third) = (take(&mut cached, 0), take(&mut cached, 1), take(&mut cached, 2));
+    assert!(cached.on_answer(at(10), second, Duration::ZERO, kept).stored);
+    assert!(!cached.on_answer(at(11), first, Duration::ZERO, kept).stored, "a newer one is there");
+    cached.on_failed(&config, at(20), third, FailureClass::Timeout);
+    // One at a time finds out whether the backend is well again, once per interval; all others are served.
+    let stale = |age, refresh| Answer::Stale { age: ms(age), refresh };
+    assert_eq!(cached.on_request(&config, at(5_019)), stale(5_018, None));
+    let probe = flight(4, 5_020);
+    assert_eq!(cached.on_request(&config, at(5_020)), stale(5_019, Some(probe)));
+    assert_eq!(cached.on_request(&config, at(5_021)), stale(5_020, None));
+    cached.on_failed(&config, at(5_030), probe, FailureClass::Unreachable);
+    assert_eq!(cached.on_request(&config, at(10_029)), stale(10_028, None));
+    let Answer::Stale { refresh: Some(probe), .. } = cached.on_request(&config, at(10_030)) else { panic!() };
+    assert!(cached.on_answer(at(10_031), probe, Duration::ZERO, kept).stored);
+    assert!(!cached.is_failing());
+    take(&mut cached, 10_032);
+}
+
 /// Everything kept: flights with their ends, and answers in the order of their flights.
 #[derive(Default)]
 struct Model {
@@ -349,11 +396,12 @@ fn land(config: &StaleConfig, cached: &mut Cached, model: &mut Model, now: u64, 
     let time = Time::from_nanos(now);
     let newest =
         model.newest().is_none_or(|(number, ..)| number < flight.number) && flight.number > model.outdated;
-    let (landing, expected) = match rng.below(4) {
+    let (landing, expected) = match rng.below(5) {
         0 => {
             let landing = cached.on_failed(config, time, flight, FailureClass::Timeout);
             if model.current == Some(flight) {
                 model.quiet_until = now + config.retry_interval.as_nanos() as u64;
+                model.pass_until = model.quiet_until;
             }
             (landing, Landing { stored: false, waiters: model.end(flight, false) })
         }
@@ -367,6 +415,11 @@ fn land(config: &StaleConfig, cached: &mut Cached, model: &mut Model, now: u64, 
         }
         2 => {
             let landing = cached.on_cancelled(time, flight);
+            (landing, Landing { stored: false, waiters: model.end(flight, false) })
+        }
+        3 => {
+            let landing = cached.on_unwanted(config, time, flight);
+            model.pass_until = now + config.retry_interval.as_nanos() as u64;
             (landing, Landing { stored: false, waiters: model.end(flight, false) })
         }
         _ => {

@@ -77,6 +77,7 @@ fn shape(shape_: Shape) -> Value {
         Shape::DurationOrZero => json!({ "anyOf": [pattern(DURATION), { "const": 0 }] }),
         Shape::Ratio | Shape::Share => pattern(SHARE),
         Shape::Rate => pattern(RATE),
+        Shape::Size => pattern("^[0-9]+(B|KiB|MiB|GiB)$"),
         Shape::Count(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::CountOr(least, most, words) => {
             json!({ "anyOf": [{ "type": "integer", "minimum": least, "maximum": most }, { "enum": words }] })

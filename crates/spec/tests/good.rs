@@ -105,6 +105,37 @@ fn routes_are_sorted_the_most_specific_first() {
 }
 
 #[test]
+fn stored_answers_are_resolved() {
+    let text = "seaworthy: v1\nname: x\ngateway: { listen: 127.0.0.1:0, cache: { max_bytes: 8MiB } }\n\
+        services:\n  api: { run: ./api }\n  spare: { run: ./spare }\n\
+        routes:\n  list: { match: GET /a, to: api, cache: { ttl: 2s, stale_while_revalidate: 1s },\n    \
+        degrade: [ { stale: 10m }, { service: spare, max_concurrent_calls: 7 }, { static: { status: 503 } } ] }\n  \
+        plain: { match: /b, to: api }\n";
+    let plan = seaworthy_spec::parse("x.yaml", text.to_owned()).plan.expect("the spec is sound");
+    assert_eq!(
+        (plan.cache.max_bytes, plan.cache.max_entries, plan.cache.max_answer_bytes),
+        (8 << 20, 10_000, 1 << 20)
+    );
+    let list = plan.routes.iter().find(|route| route.name == "list").unwrap();
+    let cache = list.cache.unwrap();
+    assert_eq!((cache.ttl, cache.stale_while_revalidate), (millis(2_000), millis(1_000)));
+    let [DegradeStep::Stale { max_age }, DegradeStep::Service { to, max_concurrent_calls, time_kept }, last] =
+        list.degrade.as_slice()
+    else {
+        panic!("three steps: {:?}", list.degrade)
+    };
+    assert_eq!((*max_age, *to, *max_concurrent_calls, *time_kept), (millis(600_000), 1, 7, millis(5_000)));
+    assert!(matches!(last, DegradeStep::Static { status: 503, .. }));
+    assert!(plan.routes.iter().find(|route| route.name == "plain").unwrap().cache.is_none());
+    let shown = |path: &str| plan.setting(path).map(|setting| setting.value.as_str());
+    assert_eq!(shown("gateway.cache.max_bytes"), Some("8MiB"));
+    assert_eq!(shown("routes.list.cache.ttl"), Some("2s"));
+    assert_eq!(shown("routes.list.degrade.0.stale"), Some("10m"));
+    assert_eq!(shown("routes.list.degrade.1.service"), Some("spare"));
+    assert_eq!(shown("routes.plain.cache"), Some("off"));
+}
+
+#[test]
 fn loads_are_resolved() {
     let plan = tickets();
     let [buyers, readers] = plan.loads.as_slice() else { panic!("two loads") };

@@ -8,6 +8,7 @@ mod entrance;
 mod policy;
 mod requests;
 mod responses;
+mod stored;
 mod streaming;
 mod stub;
 mod support;

@@ -60,6 +60,7 @@ pub(crate) fn route(name: &str, matches: &str) -> RoutePlan {
         keyed: false,
         entrance: EntrancePlan::default(),
         degrade: Vec::new(),
+        cache: None,
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn plan(services: Vec<ServicePlan>, routes: Vec<RoutePlan>) -> Plan {
         failures: Vec::new(),
         settings: Vec::new(),
         ablated: Vec::new(),
+        cache: seaworthy_spec::plan::CacheLimits::default(),
     }
 }
 

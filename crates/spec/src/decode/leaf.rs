@@ -2,6 +2,7 @@
 
 use super::forms::{self, Problem, Unreadable};
 use super::http::{self, Refusal};
+use super::size::size;
 use super::value::Data;
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, quoted};
@@ -30,6 +31,7 @@ pub(super) fn leaf(shape: Shape, scalar: &Scalar, span: Span) -> Result<Data, Di
         Shape::Ratio => reader.share(false),
         Shape::Share => reader.share(true),
         Shape::Rate => forms::rate(text).map(Data::Rate).map_err(|error| reader.unreadable("rate", error)),
+        Shape::Size => size(text).map(Data::Count).map_err(|error| reader.unreadable("size", error)),
         Shape::Count(least, most) => reader.count(least, most),
         Shape::CountOr(least, most, words) => match scalar.kind() {
             ScalarKind::Text => reader.word(words, &[]),

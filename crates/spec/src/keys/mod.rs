@@ -2,6 +2,7 @@
 //! bring along for it. The decoder, the JSON Schema and the hints for unknown keys are all made from it, so
 //! they cannot disagree.
 
+mod cache;
 mod entrance;
 mod failure;
 mod policy;

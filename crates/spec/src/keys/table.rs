@@ -68,6 +68,8 @@ pub(crate) enum Shape {
     Share,
     /// So many per second, minute or hour.
     Rate,
+    /// So many bytes.
+    Size,
     /// A whole number within these bounds.
     Count(u64, u64),
     /// A whole number within these bounds, or one of these words.
@@ -166,6 +168,7 @@ impl Shape {
             Self::DurationOrZero => "a duration such as `250ms`, `2s` or `5m`, or `0`".into(),
             Self::Ratio | Self::Share => "a share such as `99.9%`".into(),
             Self::Rate => "a rate such as `200/s` or `10/m`".into(),
+            Self::Size => "a size such as `64KiB` or `1MiB`".into(),
             Self::Count(least, most) => format!("a whole number from {least} to {most}"),
             Self::CountOr(least, most, words) => {
                 format!("a whole number from {least} to {most}, or {}", one_of(words))

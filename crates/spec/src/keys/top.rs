@@ -1,10 +1,11 @@
 //! The top of a spec, routes, data and loads.
 
+use super::cache::{DEGRADE, GATEWAY_CACHE, ROUTE_CACHE};
 use super::entrance::{CONCURRENCY_KEY, PRIORITY_KEY, RATE_LIMIT_KEY};
 use super::failure::FAILURE;
 use super::policy::{IDEMPOTENCY, ROUTE_POLICY};
 use super::service::SERVICE;
-use super::table::{Key, Shape, Table, alias, key};
+use super::table::{Shape, Table, alias, key};
 
 /// The whole spec.
 pub(crate) static SPEC: Table = Table {
@@ -69,6 +70,7 @@ static GATEWAY: Table = Table {
             .or("30s"),
         RATE_LIMIT_KEY,
         CONCURRENCY_KEY,
+        key("cache", Shape::Object(&GATEWAY_CACHE), "What stored answers may take."),
     ]],
     rest: None,
     exactly_one: &[],
@@ -134,7 +136,7 @@ static ROUTE: Table = Table {
             Shape::List(&Shape::Object(&DEGRADE)),
             "What is answered instead when the call failed; the first step that can.",
         ),
-        key("cache", Shape::Json, "Answers kept for a while.").later(),
+        key("cache", Shape::Object(&ROUTE_CACHE), "Answers to GET that are kept for a while and shared."),
         PRIORITY_KEY,
         RATE_LIMIT_KEY,
         CONCURRENCY_KEY,
@@ -157,33 +159,6 @@ static ROUTE: Table = Table {
         alias("criticality", "the word here is `priority`"),
         alias("on_fail", "the word here is `degrade`"),
     ],
-};
-
-static DEGRADE: Table = Table {
-    what: "a degradation step",
-    keys: &[DEGRADE_STEPS],
-    rest: None,
-    exactly_one: &[&["static", "stale", "queue", "fallback", "read_only"]],
-    aliases: &[],
-};
-
-const DEGRADE_STEPS: &[Key] = &[
-    key("static", Shape::Object(&STATIC_ANSWER), "A fixed answer, marked `Degraded: static`."),
-    key("stale", Shape::Json, "The last good answer.").later(),
-    key("queue", Shape::Json, "Take the request now and deliver it later.").later(),
-    key("fallback", Shape::Json, "Ask another service.").later(),
-    key("read_only", Shape::Json, "Refuse writes, serve reads.").later(),
-];
-
-static STATIC_ANSWER: Table = Table {
-    what: "a fixed answer",
-    keys: &[&[
-        key("status", Shape::Status, "Its status.").or("503"),
-        key("json", Shape::Json, "Its body.").or("{}"),
-    ]],
-    rest: None,
-    exactly_one: &[],
-    aliases: &[alias("body", "the word here is `json`"), alias("code", "the word here is `status`")],
 };
 
 static LOAD: Table = Table {

@@ -2,6 +2,7 @@
 //!
 //! Everything downstream (check, gateway, supervisor, drill) reads the plan and never the YAML.
 
+mod cache;
 mod entrance;
 mod failure;
 mod load;
@@ -11,6 +12,7 @@ mod service;
 mod traffic;
 mod whole;
 
+pub use cache::{CacheLimits, CachePlan};
 pub use entrance::{EntrancePlan, Gated, KeySource};
 pub use failure::{FailurePlan, FaultKind, FaultPlan, Mechanism, Response, Target};
 pub use load::{IdPath, IdStep, LoadPlan, ReadBack};

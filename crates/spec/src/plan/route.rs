@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use seaworthy_policy::call::CallConfig;
 
-use super::{EntrancePlan, Place};
+use super::{CachePlan, EntrancePlan, Place};
 
 /// A route from the ingress to a service.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct RoutePlan {
     pub entrance: EntrancePlan,
     /// What to answer when the call failed, in order.
     pub degrade: Vec<DegradeStep>,
+    /// How long answers are kept; `None` = they are not given twice.
+    pub cache: Option<CachePlan>,
 }
 
 /// Which requests a route takes.
@@ -70,5 +73,19 @@ pub enum DegradeStep {
         status: u16,
         /// Its JSON body.
         json: String,
+    },
+    /// The last good answer, marked `Degraded: stale`.
+    Stale {
+        /// How long after it was fresh.
+        max_age: Duration,
+    },
+    /// The answer of another service, marked `Degraded: fallback`.
+    Service {
+        /// Index into [`Plan::services`](super::Plan::services).
+        to: usize,
+        /// Calls at once.
+        max_concurrent_calls: u32,
+        /// The part of the route's total timeout in which the route's own service is not asked any more.
+        time_kept: Duration,
     },
 }

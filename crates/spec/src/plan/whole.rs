@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    DataPlan, EntrancePlan, FailurePlan, LoadPlan, Mechanism, RoutePlan, ServiceKind, ServicePlan, Target,
+    CacheLimits, DataPlan, EntrancePlan, FailurePlan, LoadPlan, Mechanism, RoutePlan, ServiceKind,
+    ServicePlan, Target,
 };
 
 /// A whole spec, resolved.
@@ -27,6 +28,8 @@ pub struct Plan {
     pub entrance: EntrancePlan,
     /// How long a drain may take.
     pub drain: Duration,
+    /// What stored answers may take.
+    pub cache: CacheLimits,
     /// Zones in the order of the spec; never empty (one unnamed zone when the spec lists none).
     pub zones: Vec<String>,
     /// Services in the order of the spec.

@@ -1,6 +1,7 @@
 //! From what was written to what is meant: names become indices, defaults are filled in with their origin,
 //! and contradictions are reported, all of them at once.
 
+mod cache;
 mod data;
 mod entrance;
 mod failures;

@@ -61,6 +61,7 @@ impl<'a> Resolver<'a> {
         }
         let (listen, drain) = self.gateway();
         let entrance = self.gateway_entrance();
+        let cache = self.cache_limits();
         let admin = self.admin();
         self.zones();
         let services = self.services();
@@ -81,6 +82,7 @@ impl<'a> Resolver<'a> {
             admin,
             entrance,
             drain,
+            cache,
             zones: if zones.is_empty() { vec![String::new()] } else { zones },
             services,
             routes,

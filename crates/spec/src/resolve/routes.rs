@@ -4,17 +4,15 @@ use std::cmp::Reverse;
 
 use seaworthy_policy::call::CallConfig;
 
+use super::cache::Rungs;
 use super::resolver::Resolver;
 use super::settings::Section;
 use crate::codes::Code;
 use crate::decode::{Data, Object, Value};
 use crate::diagnostic::{Diagnostic, quoted};
-use crate::plan::{DegradeStep, Origin, RouteMatch, RoutePlan, ServicePlan};
+use crate::plan::{RouteMatch, RoutePlan, ServicePlan};
 use crate::source::Span;
 use crate::yaml::Name;
-
-/// The status of a static answer unless the spec says otherwise.
-const STATIC_STATUS_DEFAULT: u16 = 503;
 
 impl Resolver<'_> {
     pub(super) fn routes(&mut self, services: &[ServicePlan]) -> Vec<RoutePlan> {
@@ -53,7 +51,9 @@ impl Resolver<'_> {
         let default = ServiceDefaults::of(service);
         let policy = section.under("policy");
         let mut call = self.route_call(&policy, &default.name, &default.call);
-        let degrade = self.degrade(&section);
+        let rungs = Rungs { matcher: matcher.as_ref(), to, total_timeout: call.total_timeout };
+        let degrade = self.degrade(&section, &rungs);
+        let cache = self.route_cache(&section, matcher.as_ref());
         let entrance = self.route_entrance(&section, call.attempt_timeout);
         let keyed = self.route_keyed(&section, &policy, default.keyed);
         // Clients wait for an endpoint unless there is something better to answer at once.
@@ -67,6 +67,7 @@ impl Resolver<'_> {
             keyed,
             entrance,
             degrade,
+            cache,
         })
     }
 
@@ -87,35 +88,6 @@ impl Resolver<'_> {
         }
         let own = self.keyed(section);
         own.or_else(|| self.keyed(policy)).unwrap_or(default)
-    }
-
-    fn degrade(&mut self, section: &Section<'_>) -> Vec<DegradeStep> {
-        let steps = section.object.map(|object| object.list("degrade")).unwrap_or_default();
-        let mut ladder = Vec::new();
-        for (index, step) in steps.iter().enumerate() {
-            let Some(answer) = step.as_object().and_then(|object| object.object("static")) else { continue };
-            let status = answer.count("status").and_then(|status| u16::try_from(status).ok());
-            let json = answer.text("json").unwrap_or("{}").to_owned();
-            let status = status.unwrap_or(STATIC_STATUS_DEFAULT);
-            if index > 0 {
-                self.report(
-                    Diagnostic::new(Code::Contradiction, step.span, "this step is never reached")
-                        .label("a static answer before it always works")
-                        .help("keep one static answer, as the last step"),
-                );
-            }
-            let origin = self.origin(step.span);
-            self.setting(
-                format!("{}.{index}.static", section.path_of("degrade")),
-                format!("{status} {json}"),
-                origin,
-            );
-            ladder.push(DegradeStep::Static { status, json });
-        }
-        if ladder.is_empty() && !section.is_given("degrade") {
-            self.setting(section.path_of("degrade"), "none", Origin::Default);
-        }
-        ladder
     }
 
     fn refuse_tie(&mut self, route: &RoutePlan, span: Span, others: &[(RoutePlan, Span)]) {

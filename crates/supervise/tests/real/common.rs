@@ -273,5 +273,6 @@ fn plan(folder: &Path, services: Vec<ServicePlan>) -> Plan {
         failures: Vec::new(),
         settings: Vec::new(),
         ablated: Vec::new(),
+        cache: seaworthy_spec::plan::CacheLimits::default(),
     }
 }

@@ -1,0 +1,266 @@
+//! One request from the moment its service is asked: the call, the ladder when it fails, and the answer on its way out.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, VIA};
+use http::{Method, Response, StatusCode};
+use http_body::Body;
+use seaworthy_policy::Time;
+use seaworthy_policy::call::{Event, Failure, FailureKind, Safety};
+use seaworthy_policy::entrance::Denied;
+use seaworthy_policy::fallback::FailureClass;
+use seaworthy_policy::ladder::{Fall, Rung};
+
+use crate::access::Record;
+use crate::body::{ResponseBody, is_event_stream};
+use crate::cache::{Asked, Asking, Capture, Length, Ticket};
+use crate::connection::Client;
+use crate::degrade::{Caught, PlaceTaken, Trip, walk};
+use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
+use crate::driver::{Driver, Outcome, Template};
+use crate::headers::{DEGRADED, PROXY_STATUS, strip_hop_by_hop};
+use crate::problem::{Problem, Told};
+use crate::shared::Target;
+use crate::upstream::Answer;
+
+/// A request that was admitted.
+pub(crate) struct Journey<'a> {
+    pub(crate) client: &'a Rc<Client>,
+    pub(crate) target: &'a Target,
+    pub(crate) template: Template<'a>,
+    /// What the store of answers knows it by.
+    pub(crate) asked: Option<Asked>,
+    /// Where it belongs among the endpoints.
+    pub(crate) affinity: Option<u64>,
+    pub(crate) safety: Safety,
+    pub(crate) old_version: bool,
+}
+
+/// What else happens to an answer on its way.
+#[derive(Default)]
+struct Extra {
+    ticket: Option<Ticket>,
+    degraded: Option<Rung>,
+    place: Option<PlaceTaken>,
+}
+
+impl Journey<'_> {
+    /// Makes the call; `now` is when the time for the answer began.
+    pub(crate) async fn go(
+        self,
+        mut driver: Driver,
+        ticket: Option<Ticket>,
+        record: Record,
+        now: Time,
+    ) -> Response<ResponseBody> {
+        match driver.run(&self.template).await {
+            Outcome::Committed(answer) => {
+                let marked = answer.response.headers().contains_key(DEGRADED);
+                match self.target.exchange.on_answer(answer.response.status().as_u16(), marked) {
+                    Some(class) => Box::pin(self.bad_answer(class, answer, driver, ticket, record)).await,
+                    None => {
+                        self.target.degrade.on_answer(driver.now(), None);
+                        self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
+                    }
+                }
+            }
+            Outcome::Failed(failure) => {
+                let class = FailureClass::of(&failure);
+                if let Some(ticket) = ticket {
+                    ticket.failed(driver.now(), class);
+                }
+                let limit = self.template.deadline.saturating_since(now);
+                let problem = self.problem(&failure, &driver, limit);
+                let fall = self.fall(class, driver.call().maybe_executed(), false);
+                Box::pin(self.fell(problem, fall, Some(driver), record)).await
+            }
+        }
+    }
+
+    /// No service is asked: the store of answers had reasons.
+    pub(crate) async fn unasked(self, asking: Asking, record: Record, now: Time) -> Response<ResponseBody> {
+        let limit = self.template.deadline.saturating_since(now);
+        let (class, problem) = match asking {
+            Asking::Busy(retry_after) => {
+                let (status, slug) = (StatusCode::SERVICE_UNAVAILABLE, "cache-full");
+                let detail = "too many requests wait for the same answer";
+                let problem = Problem::request(status, slug, "Too many wait for this answer", detail);
+                let error = "connection_limit_reached";
+                (FailureClass::Rejected, Problem { error, retry_after: Some(retry_after), ..problem })
+            }
+            _ => {
+                let kind = FailureKind::TotalTimeout;
+                let failure = Failure { kind, retry_after: None, outcome_unknown: false };
+                let config = &self.target.call;
+                let told = Told { trail: &[], maybe_executed: false, config, limit };
+                (FailureClass::Timeout, Problem::failure(&failure, kind.status(), &told))
+            }
+        };
+        let fall = self.fall(class, false, false);
+        self.fell(problem, fall, None, record).await
+    }
+
+    /// A gate said no.
+    pub(crate) async fn denied(self, denied: &Denied, gate: &str, record: Record) -> Response<ResponseBody> {
+        let (bottom, class) = self.target.exchange.on_denied(denied);
+        let problem = crate::entrance::denied(denied, gate, bottom.status);
+        let fall = self.fall(class, false, false);
+        self.fell(problem, fall, None, record).await
+    }
+
+    fn fall(&self, class: FailureClass, maybe_executed: bool, answered: bool) -> Fall {
+        let reads = matches!(*self.template.head.method(), Method::GET | Method::HEAD);
+        Fall { class, reads, maybe_executed, replayable: self.template.body.is_replayable(), answered }
+    }
+
+    fn trip(&self) -> Trip<'_> {
+        Trip {
+            worker: &self.client.worker,
+            target: self.target,
+            template: &self.template,
+            asked: self.asked.as_ref(),
+            safety: self.safety,
+            until: self.target.exchange.until(self.template.deadline),
+        }
+    }
+
+    /// The service answered with an error: whatever catches that, or the error itself.
+    async fn bad_answer(
+        self,
+        class: FailureClass,
+        answer: Answer,
+        mut driver: Driver,
+        ticket: Option<Ticket>,
+        record: Record,
+    ) -> Response<ResponseBody> {
+        if let Some(ticket) = ticket {
+            ticket.failed(driver.now(), class);
+        }
+        match walk(&self.trip(), self.fall(class, true, true), None).await {
+            Caught::Nothing => self.deliver(answer, driver, record, Extra::default()),
+            caught => {
+                // It has answered in full, as far as policy is concerned; the rest of it is of no use.
+                driver.finish(Event::BodyEnded);
+                self.caught(caught, Some(driver), record)
+            }
+        }
+    }
+
+    /// The call failed: whatever catches that, or the problem.
+    async fn fell(
+        self,
+        problem: Problem,
+        fall: Fall,
+        driver: Option<Driver>,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        record.broke_off(problem.error);
+        let told = problem.into_response(record.request_id());
+        match walk(&self.trip(), fall, Some(told.headers())).await {
+            Caught::Nothing => send(told, record, driver.as_ref()),
+            caught => self.caught(caught, driver, record),
+        }
+    }
+
+    fn caught(self, caught: Caught, driver: Option<Driver>, mut record: Record) -> Response<ResponseBody> {
+        match caught {
+            Caught::Ready(response) => {
+                if self.asked.is_some()
+                    && response.headers().get(DEGRADED).is_some_and(|step| step == "stale")
+                {
+                    let outcome = crate::cache::Outcome::Stale;
+                    let worker = &self.client.worker;
+                    worker.shared.cache_metrics.count(worker.index, record.target(), outcome);
+                    record.cached(outcome.as_str());
+                }
+                send(response, record, driver.as_ref())
+            }
+            Caught::Committed(answer, other, place) => {
+                let extra = Extra { degraded: Some(Rung::Service), place: Some(place), ticket: None };
+                self.deliver(answer, *other, record, extra)
+            }
+            Caught::Unknown(failure, other) => {
+                let problem = self.problem(&failure, &other, self.target.call.total_timeout);
+                record.broke_off(problem.error);
+                let told = problem.into_response(record.request_id());
+                send(told, record, Some(&other))
+            }
+            Caught::Nothing => unreachable!("whoever asks has looked"),
+        }
+    }
+
+    /// What is to be said when the call failed.
+    fn problem(&self, failure: &Failure, driver: &Driver, limit: Duration) -> Problem {
+        let call = driver.call();
+        let config = &self.target.call;
+        let told = Told { trail: call.trail(), maybe_executed: call.maybe_executed(), config, limit };
+        let bottom = self.target.exchange.on_failure(failure);
+        Problem { retry_after: bottom.retry_after, ..Problem::failure(failure, bottom.status, &told) }
+    }
+
+    /// Passes a committed answer on.
+    fn deliver(
+        self,
+        answer: Answer,
+        driver: Driver,
+        mut record: Record,
+        extra: Extra,
+    ) -> Response<ResponseBody> {
+        let Answer { response, connection } = answer;
+        let (mut parts, incoming) = response.into_parts();
+        let length = Length::of(&parts.headers, incoming.size_hint().lower());
+        strip_hop_by_hop(&mut parts.headers);
+        parts.headers.append(VIA, HeaderValue::from_static("1.1 seaworthy"));
+        let request = self.template.head.headers();
+        let capture =
+            extra.ticket.and_then(|ticket| Capture::of(driver.now(), ticket, request, &parts, length));
+        let headers = &mut parts.headers;
+        mark(headers, &driver, extra.degraded);
+        record.answered(parts.status, headers.get(DEGRADED).cloned());
+        let terms = Terms {
+            idle_limit: if is_event_stream(headers) { EVENT_STREAM_IDLE_LIMIT } else { BODY_IDLE_LIMIT },
+            close_delimited: self.old_version && !headers.contains_key(CONTENT_LENGTH),
+            capture,
+            place: extra.place,
+        };
+        let delivery = Delivery::new(incoming, driver, connection, record, Rc::clone(self.client), terms);
+        let body = if delivery.is_ended() {
+            ResponseBody::Whole(None)
+        } else {
+            ResponseBody::Delivery(Box::new(delivery))
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        response
+    }
+}
+
+/// Says how the answer came about.
+fn mark(headers: &mut HeaderMap, driver: &Driver, degraded: Option<Rung>) {
+    let attempts = driver.call().trail().len();
+    if attempts > 1
+        && let Ok(status) = HeaderValue::try_from(format!("seaworthy; attempts={attempts}"))
+    {
+        headers.append(PROXY_STATUS, status);
+    }
+    if let Some(rung) = degraded {
+        headers.insert(DEGRADED, HeaderValue::from_static(rung.as_str()));
+    }
+}
+
+/// Sends an answer that is here in full.
+pub(crate) fn send(
+    response: Response<ResponseBody>,
+    mut record: Record,
+    driver: Option<&Driver>,
+) -> Response<ResponseBody> {
+    record.answered(response.status(), response.headers().get(DEGRADED).cloned());
+    record.add_bytes(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
+    match driver {
+        Some(driver) => record.finish(driver),
+        None => record.finish_unasked(),
+    }
+    response
+}
