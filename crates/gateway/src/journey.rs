@@ -57,13 +57,12 @@ impl Journey<'_> {
         match driver.run(&self.template).await {
             Outcome::Committed(answer) => {
                 let marked = answer.response.headers().contains_key(DEGRADED);
-                match self.target.exchange.on_answer(answer.response.status().as_u16(), marked) {
-                    Some(class) => Box::pin(self.bad_answer(class, answer, driver, ticket, record)).await,
-                    None => {
-                        self.target.degrade.on_answer(driver.now(), None);
-                        self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
-                    }
+                let status = answer.response.status().as_u16();
+                if let Some(class) = self.target.exchange.on_answer(status, marked) {
+                    return Box::pin(self.bad_answer(class, answer, driver, ticket, record)).await;
                 }
+                self.target.degrade.on_answer(driver.now(), None);
+                self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
             }
             Outcome::Failed(failure) => {
                 let class = FailureClass::of(&failure);
@@ -81,21 +80,18 @@ impl Journey<'_> {
     /// No service is asked: the store of answers had reasons.
     pub(crate) async fn unasked(self, asking: Asking, record: Record, now: Time) -> Response<ResponseBody> {
         let limit = self.template.deadline.saturating_since(now);
-        let (class, problem) = match asking {
-            Asking::Busy(retry_after) => {
-                let (status, slug) = (StatusCode::SERVICE_UNAVAILABLE, "cache-full");
-                let detail = "too many requests wait for the same answer";
-                let problem = Problem::request(status, slug, "Too many wait for this answer", detail);
-                let error = "connection_limit_reached";
-                (FailureClass::Rejected, Problem { error, retry_after: Some(retry_after), ..problem })
-            }
-            _ => {
-                let kind = FailureKind::TotalTimeout;
-                let failure = Failure { kind, retry_after: None, outcome_unknown: false };
-                let config = &self.target.call;
-                let told = Told { trail: &[], maybe_executed: false, config, limit };
-                (FailureClass::Timeout, Problem::failure(&failure, kind.status(), &told))
-            }
+        let (class, problem) = if let Asking::Busy(retry_after) = asking {
+            let (status, slug) = (StatusCode::SERVICE_UNAVAILABLE, "cache-full");
+            let detail = "too many requests wait for the same answer";
+            let problem = Problem::request(status, slug, "Too many wait for this answer", detail);
+            let error = "connection_limit_reached";
+            (FailureClass::Rejected, Problem { error, retry_after: Some(retry_after), ..problem })
+        } else {
+            let kind = FailureKind::TotalTimeout;
+            let failure = Failure { kind, retry_after: None, outcome_unknown: false };
+            let config = &self.target.call;
+            let told = Told { trail: &[], maybe_executed: false, config, limit };
+            (FailureClass::Timeout, Problem::failure(&failure, kind.status(), &told))
         };
         let fall = self.fall(class, false, false);
         self.fell(problem, fall, None, record).await
@@ -142,7 +138,7 @@ impl Journey<'_> {
             caught => {
                 // It has answered in full, as far as policy is concerned; the rest of it is of no use.
                 driver.finish(Event::BodyEnded);
-                self.caught(caught, Some(driver), record)
+                self.caught(caught, Some(&driver), record)
             }
         }
     }
@@ -159,11 +155,11 @@ impl Journey<'_> {
         let told = problem.into_response(record.request_id());
         match walk(&self.trip(), fall, Some(told.headers())).await {
             Caught::Nothing => send(told, record, driver.as_ref()),
-            caught => self.caught(caught, driver, record),
+            caught => self.caught(caught, driver.as_ref(), record),
         }
     }
 
-    fn caught(self, caught: Caught, driver: Option<Driver>, mut record: Record) -> Response<ResponseBody> {
+    fn caught(self, caught: Caught, driver: Option<&Driver>, mut record: Record) -> Response<ResponseBody> {
         match caught {
             Caught::Ready(response) => {
                 if self.asked.is_some()
@@ -174,7 +170,7 @@ impl Journey<'_> {
                     worker.shared.cache_metrics.count(worker.index, record.target(), outcome);
                     record.cached(outcome.as_str());
                 }
-                send(response, record, driver.as_ref())
+                send(response, record, driver)
             }
             Caught::Committed(answer, other, place) => {
                 let extra = Extra { degraded: Some(Rung::Service), place: Some(place), ticket: None };

@@ -58,6 +58,10 @@ impl Rung {
 
 /// A request that fell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts, spelled out where they are stated"
+)]
 pub struct Fall {
     /// What it met.
     pub class: FailureClass,

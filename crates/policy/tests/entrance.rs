@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use seaworthy_policy::FailureClass;
 use seaworthy_policy::admission::{Priority, Reason as Crowd, RejectorKind, Ticket};
 use seaworthy_policy::call::{Class, FailureKind};
 use seaworthy_policy::entrance::{
     Denied, Ending, GATES_MAX, Gate, GateConfig, Hold, Passage, Reason, Step, Waiting,
 };
-use seaworthy_policy::exchange::{Answer, Exchange, ExchangeConfig};
+use seaworthy_policy::exchange::{Bottom, Exchange, ExchangeConfig};
+use seaworthy_policy::ladder::Ladder;
 use seaworthy_policy::{AdmissionConfig, Deadline, LimitConfig, RateLimitConfig, Rng, ThrottleConfig, Time};
 
 fn places(limit: u32, queue: u32) -> GateConfig {
@@ -232,20 +234,21 @@ fn what_a_refusal_says() {
     let config = ExchangeConfig {
         keyed: false,
         total_timeout: Duration::from_secs(15),
-        degrade_steps: 0,
+        time_kept: Duration::ZERO,
+        degrade: Ladder::NONE,
         priority: Priority::Critical,
         gates: 0,
     };
-    let exchange = |degrade_steps| Exchange::new(ExchangeConfig { degrade_steps, ..config });
+    let exchange = Exchange::new(config);
     for (index, reason) in Reason::ALL.into_iter().enumerate() {
         assert_eq!(reason.index(), index);
         let denied = Denied { gate: 0, reason, retry_after: Duration::from_secs(3) };
         let limited = reason == Reason::RateLimited;
         let status = if limited { 429 } else { 503 };
-        let problem = Answer::Problem { status, retry_after: Some(denied.retry_after) };
-        assert_eq!(exchange(0).on_denied(&denied), problem, "{reason:?}");
-        let with_ladder = if limited { problem } else { Answer::Degrade(0) };
-        assert_eq!(exchange(1).on_denied(&denied), with_ladder, "{reason:?}");
+        let bottom = Bottom { status, retry_after: Some(denied.retry_after) };
+        // Whoever asks for too much gets nothing instead.
+        let class = if limited { FailureClass::CallerError } else { FailureClass::Rejected };
+        assert_eq!(exchange.on_denied(&denied), (bottom, class), "{reason:?}");
     }
 }
 

@@ -239,10 +239,10 @@ fn a_busy_service_does_not_wipe_what_is_stored() {
 
 #[test]
 fn answers_kept_for_bad_times_only_make_nobody_wait() {
-    let kept = Lifetime { stale_if_error: Duration::from_secs(600), ..Lifetime::default() };
+    let kept = Lifetime { stale_if_error: Duration::from_mins(10), ..Lifetime::default() };
     let config = StaleConfig { lifetime: kept, coalesce: false, ..StaleConfig::default() };
     let mut cached = Cached::new();
-    let mut take = |cached: &mut Cached, now| match cached.on_request(&config, at(now)) {
+    let take = |cached: &mut Cached, now| match cached.on_request(&config, at(now)) {
         Answer::Fetch(flight) => flight,
         other => panic!("{other:?}"),
     };

@@ -111,7 +111,7 @@ fn stored_answers_are_resolved() {
         routes:\n  list: { match: GET /a, to: api, cache: { ttl: 2s, stale_while_revalidate: 1s },\n    \
         degrade: [ { stale: 10m }, { service: spare, max_concurrent_calls: 7 }, { static: { status: 503 } } ] }\n  \
         plain: { match: /b, to: api }\n";
-    let plan = seaworthy_spec::parse("x.yaml", text.to_owned()).plan.expect("the spec is sound");
+    let plan = seaworthy_spec::parse("x.yaml", text).plan.expect("the spec is sound");
     assert_eq!(
         (plan.cache.max_bytes, plan.cache.max_entries, plan.cache.max_answer_bytes),
         (8 << 20, 10_000, 1 << 20)

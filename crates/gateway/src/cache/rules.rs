@@ -194,7 +194,7 @@ mod tests {
     const ROUTE: Lifetime = Lifetime {
         ttl: Duration::from_secs(10),
         stale_while_revalidate: Duration::from_secs(5),
-        stale_if_error: Duration::from_secs(600),
+        stale_if_error: Duration::from_mins(10),
     };
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -14,7 +14,7 @@ use seaworthy_spec::plan::{CacheLimits, CachePlan, DegradeStep, Plan, RoutePlan}
 use crate::stub::{PATIENCE, Seen, Stub, ok, read_request, status};
 use crate::support::{Reply, Rig, call, eventually, plan, route, service};
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 fn with(change: impl FnOnce(&mut RoutePlan)) -> Plan {
     let mut all = route("all", "/**");
