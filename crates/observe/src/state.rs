@@ -48,6 +48,17 @@ pub struct ServiceState {
     pub build: Option<BuildState>,
     /// Its replicas (or external endpoints) by id.
     pub replicas: BTreeMap<String, ReplicaState>,
+    /// Its routes that answer something else for it now, by name.
+    pub degrading: BTreeMap<String, DegradingState>,
+}
+
+/// A route that degrades.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DegradingState {
+    /// The step that it began with: `stale`, `fallback`, `static`.
+    pub step: String,
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// A build.
@@ -150,8 +161,18 @@ impl State {
                 self.node = NodeState { pid: Some(*pid), started: Some(ts.to_owned()), draining: false };
             }
             EventKind::NodeDraining => self.node.draining = true,
-            // Told for the log and the record; what is answered now is in the metrics.
-            EventKind::DegradationBegan { .. } | EventKind::DegradationEnded { .. } => {}
+            EventKind::DegradationBegan { service, route, step } => {
+                let degrading = bounded(&mut self.services, service)
+                    .and_then(|service| bounded(&mut service.degrading, route));
+                if let Some(degrading) = degrading {
+                    *degrading = DegradingState { step: step.clone(), since: ts.to_owned() };
+                }
+            }
+            EventKind::DegradationEnded { service, route } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.degrading.remove(route);
+                }
+            }
             EventKind::BuildStarted { service } => self.build(service, BuildState::Running),
             EventKind::BuildEnded { service, ok: true } => self.build(service, BuildState::Succeeded),
             EventKind::BuildEnded { service, ok: false } => self.build(service, BuildState::Failed),

@@ -114,6 +114,26 @@ fn a_replica_lives_dies_and_comes_back() {
 }
 
 #[test]
+fn a_route_degrades_until_it_does_no_longer() {
+    let began = |step: &str| EventKind::DegradationBegan {
+        service: "api".to_owned(),
+        route: "list".to_owned(),
+        step: step.to_owned(),
+    };
+    let ended = || EventKind::DegradationEnded { service: "api".to_owned(), route: "list".to_owned() };
+    let seen = |kinds: Vec<EventKind>| {
+        let state = fold(kinds);
+        let degrading = state.services.get("api").and_then(|service| service.degrading.get("list"));
+        degrading.map(|route| (route.step.clone(), route.since.clone()))
+    };
+    let of = |step: &str, since: &str| Some((step.to_owned(), since.to_owned()));
+    assert_eq!(seen(vec![began("stale")]), of("stale", "t1"));
+    assert_eq!(seen(vec![began("stale"), ended()]), None);
+    assert_eq!(seen(vec![ended(), began("static")]), of("static", "t2"));
+    assert_eq!(seen(vec![began("stale"), ended(), began("fallback")]), of("fallback", "t3"));
+}
+
+#[test]
 fn guards_come_and_go() {
     let guard = |kinds: &[EventKind], edge: &str| {
         let state = fold(kinds.iter().cloned());
