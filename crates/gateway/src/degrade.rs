@@ -147,8 +147,8 @@ pub(crate) enum Caught {
     Ready(Response<ResponseBody>),
     /// The other service answers.
     Committed(Answer, Box<Driver>, PlaceTaken),
-    /// The other service may have executed it, and nobody knows.
-    Unknown(Failure, Box<Driver>),
+    /// The other service may have executed it, and its failure stands.
+    Stands(Failure, Box<Driver>),
     /// Nothing caught it.
     Nothing,
 }
@@ -156,17 +156,17 @@ pub(crate) enum Caught {
 /// Walks the ladder down; `told` is what we would say at its bottom.
 pub(crate) async fn walk(trip: &Trip<'_>, fall: Fall, told: Option<&HeaderMap>) -> Caught {
     let Trip { worker, target, .. } = trip;
-    let (mut from, mut fall) = (0, fall);
+    let mut from = 0;
     while let Some((place, rung)) = target.exchange.descend(from, &fall) {
         from = place + 1;
         let caught = match target.degrade.steps.get(place) {
             Some(Step::Stale) => stale(trip, fall.class, told),
-            Some(Step::Service(other)) => Box::pin(ask_other(trip, other, &mut fall)).await,
+            Some(Step::Service(other)) => Box::pin(ask_other(trip, other, &fall)).await,
             Some(Step::Fixed(fixed)) => Caught::Ready(fixed_answer(fixed, told)),
             None => Caught::Nothing,
         };
         if !matches!(caught, Caught::Nothing) {
-            if !matches!(caught, Caught::Unknown(..)) {
+            if !matches!(caught, Caught::Stands(..)) {
                 target.degrade.on_answer(worker.now(), Some(rung));
             }
             return caught;
@@ -202,7 +202,7 @@ fn fixed_answer(fixed: &FixedAnswer, told: Option<&HeaderMap>) -> Response<Respo
     response
 }
 
-async fn ask_other(trip: &Trip<'_>, other: &Other, fall: &mut Fall) -> Caught {
+async fn ask_other(trip: &Trip<'_>, other: &Other, fall: &Fall) -> Caught {
     let Some(place) = PlaceTaken::take(&other.places, fall.class) else { return Caught::Nothing };
     let safety = trip.target.exchange.fallback_safety(trip.safety, other.keyed);
     let config = Arc::clone(&other.call);
@@ -225,17 +225,19 @@ async fn ask_other(trip: &Trip<'_>, other: &Other, fall: &mut Fall) -> Caught {
     match driver.run(&template).await {
         Outcome::Committed(answer) => {
             let status = answer.response.status().as_u16();
-            if FailureClass::of_status(status) == Some(FailureClass::Error) {
+            if trip.target.exchange.on_other_answer(status, fall).is_some() {
                 driver.finish(Event::BodyEnded);
-                fall.maybe_executed = true;
                 return Caught::Nothing;
             }
             Caught::Committed(answer, driver, place)
         }
-        Outcome::Failed(failure) if failure.outcome_unknown => Caught::Unknown(failure, driver),
-        Outcome::Failed(_) => {
-            fall.maybe_executed |= driver.call().maybe_executed();
-            Caught::Nothing
+        Outcome::Failed(failure) => {
+            let maybe_executed = driver.call().maybe_executed();
+            if trip.target.exchange.on_other_failure(maybe_executed, fall) {
+                Caught::Stands(failure, driver)
+            } else {
+                Caught::Nothing
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Delivery {
     ended: bool,
     /// The client learns of the end only by the connection's end.
     close_delimited: bool,
-    capture: Option<Capture>,
+    capture: Option<Box<Capture>>,
     _place: Option<PlaceTaken>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Terms {
     pub(crate) idle_limit: Duration,
     pub(crate) close_delimited: bool,
     /// Keeps the answer while it passes.
-    pub(crate) capture: Option<Capture>,
+    pub(crate) capture: Option<Box<Capture>>,
     /// The place among the calls to a fallback service.
     pub(crate) place: Option<PlaceTaken>,
 }
@@ -141,7 +141,9 @@ impl Delivery {
         let now = self.driver.now();
         self.record.add_bytes(frame.data_ref().map_or(0, Bytes::len));
         self.last_byte = now;
-        self.capture = self.capture.take().and_then(|capture| capture.frame(now, frame));
+        if let Some(capture) = self.capture.take() {
+            self.capture = capture.frame(now, frame);
+        }
         if now.saturating_since(self.reported) >= PROGRESS_INTERVAL {
             self.reported = now;
             self.driver.progress(now);

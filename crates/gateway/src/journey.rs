@@ -1,13 +1,14 @@
 //! One request from the moment its service is asked: the call, the ladder when it fails, and the answer on its way out.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, VIA};
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 use seaworthy_policy::Time;
-use seaworthy_policy::call::{Event, Failure, FailureKind, Safety};
+use seaworthy_policy::call::{Call, Event, Failure, FailureKind, Safety};
 use seaworthy_policy::entrance::Denied;
 use seaworthy_policy::fallback::FailureClass;
 use seaworthy_policy::ladder::{Fall, Rung};
@@ -19,6 +20,7 @@ use crate::connection::Client;
 use crate::degrade::{Caught, PlaceTaken, Trip, walk};
 use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
 use crate::driver::{Driver, Outcome, Template};
+use crate::entrance::Pass;
 use crate::headers::{DEGRADED, PROXY_STATUS, strip_hop_by_hop};
 use crate::problem::{Problem, Told};
 use crate::shared::Target;
@@ -40,30 +42,56 @@ pub(crate) struct Journey<'a> {
 /// What else happens to an answer on its way.
 #[derive(Default)]
 struct Extra {
-    ticket: Option<Ticket>,
+    ticket: Option<Box<Ticket>>,
     degraded: Option<Rung>,
     place: Option<PlaceTaken>,
 }
 
 impl Journey<'_> {
-    /// Makes the call; `now` is when the time for the answer began.
-    pub(crate) async fn go(
+    /// Whoever makes the call, before it begins.
+    pub(crate) fn driver(&self, pass: Option<Box<Pass>>) -> Driver {
+        let (target, template) = (self.target, &self.template);
+        let replayable = template.body.is_replayable();
+        let call =
+            Call::new(Arc::clone(&target.call), target.lane, self.safety, replayable, template.deadline);
+        let call = if let Some(key) = self.affinity { call.with_affinity(key) } else { call };
+        let mut driver = Driver::new(Rc::clone(&self.client.worker), Arc::clone(&target.edge), call);
+        driver.hold(pass);
+        driver
+    }
+
+    /// What the answer of the service is to the ladder; `None` = nothing, it goes out.
+    pub(crate) fn judge(&self, answer: &Answer) -> Option<FailureClass> {
+        let (status, headers) = (answer.response.status().as_u16(), answer.response.headers());
+        self.target.exchange.on_answer(status, || headers.contains_key(DEGRADED))
+    }
+
+    /// The service answered. Not async, so that the futures of ordinary requests do not hold all of it once more.
+    pub(crate) fn arrive(
         self,
-        mut driver: Driver,
-        ticket: Option<Ticket>,
+        answer: Answer,
+        driver: Driver,
+        ticket: Option<Box<Ticket>>,
+        record: Record,
+    ) -> Response<ResponseBody> {
+        self.target.degrade.on_answer(driver.now(), None);
+        self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
+    }
+
+    /// The call failed, or was answered with an error; `now` is when the time for the answer began.
+    pub(crate) async fn fail(
+        self,
+        outcome: Outcome,
+        driver: Driver,
+        ticket: Option<Box<Ticket>>,
         record: Record,
         now: Time,
     ) -> Response<ResponseBody> {
-        match driver.run(&self.template).await {
-            Outcome::Committed(answer) => {
-                let marked = answer.response.headers().contains_key(DEGRADED);
-                let status = answer.response.status().as_u16();
-                if let Some(class) = self.target.exchange.on_answer(status, marked) {
-                    return Box::pin(self.bad_answer(class, answer, driver, ticket, record)).await;
-                }
-                self.target.degrade.on_answer(driver.now(), None);
-                self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
-            }
+        match outcome {
+            Outcome::Committed(answer) => match self.judge(&answer) {
+                Some(class) => self.bad_answer(class, answer, driver, ticket, record).await,
+                None => self.arrive(answer, driver, ticket, record),
+            },
             Outcome::Failed(failure) => {
                 let class = FailureClass::of(&failure);
                 if let Some(ticket) = ticket {
@@ -72,7 +100,7 @@ impl Journey<'_> {
                 let limit = self.template.deadline.saturating_since(now);
                 let problem = self.problem(&failure, &driver, limit);
                 let fall = self.fall(class, driver.call().maybe_executed(), false);
-                Box::pin(self.fell(problem, fall, Some(driver), record)).await
+                self.fell(problem, fall, Some(driver), record).await
             }
         }
     }
@@ -127,7 +155,7 @@ impl Journey<'_> {
         class: FailureClass,
         answer: Answer,
         mut driver: Driver,
-        ticket: Option<Ticket>,
+        ticket: Option<Box<Ticket>>,
         record: Record,
     ) -> Response<ResponseBody> {
         if let Some(ticket) = ticket {
@@ -176,7 +204,7 @@ impl Journey<'_> {
                 let extra = Extra { degraded: Some(Rung::Service), place: Some(place), ticket: None };
                 self.deliver(answer, *other, record, extra)
             }
-            Caught::Unknown(failure, other) => {
+            Caught::Stands(failure, other) => {
                 let problem = self.problem(&failure, &other, self.target.call.total_timeout);
                 record.broke_off(problem.error);
                 let told = problem.into_response(record.request_id());
@@ -205,12 +233,14 @@ impl Journey<'_> {
     ) -> Response<ResponseBody> {
         let Answer { response, connection } = answer;
         let (mut parts, incoming) = response.into_parts();
-        let length = Length::of(&parts.headers, incoming.size_hint().lower());
+        // Looked up only where it is needed, and before the fields that say so are taken away.
+        let keep =
+            extra.ticket.map(|ticket| (ticket, Length::of(&parts.headers, incoming.size_hint().lower())));
         strip_hop_by_hop(&mut parts.headers);
         parts.headers.append(VIA, HeaderValue::from_static("1.1 seaworthy"));
         let request = self.template.head.headers();
         let capture =
-            extra.ticket.and_then(|ticket| Capture::of(driver.now(), ticket, request, &parts, length));
+            keep.and_then(|(ticket, length)| Capture::of(driver.now(), *ticket, request, &parts, length));
         let headers = &mut parts.headers;
         mark(headers, &driver, extra.degraded);
         record.answered(parts.status, headers.get(DEGRADED).cloned());

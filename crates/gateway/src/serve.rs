@@ -8,8 +8,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, T
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use seaworthy_policy::Time;
-use seaworthy_policy::call::Call;
 use seaworthy_policy::entrance::Denied;
 use seaworthy_policy::exchange::{Admission, Key, MethodKind, Refusal, RequestHead};
 
@@ -19,7 +17,7 @@ use crate::body::{ClientBody, Outgoing, REPLAY_LENGTH_MAX, ResponseBody};
 use crate::cache::{Asked, Asking, ask};
 use crate::connection::Client;
 use crate::deadline::Telling;
-use crate::driver::{Driver, Template};
+use crate::driver::{Outcome, Template};
 use crate::entrance::Pass;
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
@@ -165,14 +163,26 @@ async fn forward(
     let telling = prepare(head.headers_mut(), target, client, record.request_id());
     let told = (&target.deadline, telling);
     let template = Template { head, body, config: Arc::clone(&target.call), deadline, told };
-    let asked = target.cache.and_then(|cache| {
+    let asked = target.cache.as_ref().and_then(|cache| {
         let bodiless = matches!(template.body, Outgoing::Empty);
         Asked::of(cache.route, &template.head, cache.shared.coalesce).filter(|_| bodiless)
     });
-    let journey = Journey { client, target, template, asked, affinity, safety, old_version };
+    let mut journey = Journey { client, target, template, asked, affinity, safety, old_version };
     let mut response = match denied {
         Some((denied, gate)) => Box::pin(journey.denied(&denied, &gate, record)).await,
-        None => depart(journey, pass, record, now).await,
+        None => match consult(&mut journey, &mut record).await {
+            Asking::Answered(response) => send(response, record, None),
+            Asking::Fetch(ticket) => {
+                let mut driver = journey.driver(pass);
+                match driver.run(&journey.template).await {
+                    Outcome::Committed(answer) if journey.judge(&answer).is_none() => {
+                        journey.arrive(answer, driver, ticket, record)
+                    }
+                    outcome => Box::pin(journey.fail(outcome, driver, ticket, record, now)).await,
+                }
+            }
+            refused => Box::pin(journey.unasked(refused, record, now)).await,
+        },
     };
     quotas.apply(response.headers_mut());
     response
@@ -196,34 +206,16 @@ async fn enter(
     (pass.quota_fields(), denied)
 }
 
-/// Asks the store of answers, and then the service.
-async fn depart(
-    mut journey: Journey<'_>,
-    pass: Option<Box<Pass>>,
-    mut record: Record,
-    now: Time,
-) -> Response<ResponseBody> {
-    let (worker, target) = (Rc::clone(&journey.client.worker), journey.target);
-    let mut ticket = None;
-    if let Some(asked) = journey.asked.clone() {
-        let (asking, outcome) = ask(&worker, target, &mut journey.template, &asked).await;
-        if let Some(outcome) = outcome {
-            worker.shared.cache_metrics.count(worker.index, record.target(), outcome);
-            record.cached(outcome.as_str());
-        }
-        match asking {
-            Asking::Answered(response) => return send(response, record, None),
-            Asking::Fetch(fetch) => ticket = fetch,
-            refused => return Box::pin(journey.unasked(refused, record, now)).await,
-        }
+/// Asks the store of answers. Requests that it has nothing to do with pay for one look at an `Option`.
+async fn consult(journey: &mut Journey<'_>, record: &mut Record) -> Asking {
+    let Some(asked) = journey.asked.clone() else { return Asking::Fetch(None) };
+    let worker = &journey.client.worker;
+    let (asking, outcome) = Box::pin(ask(worker, journey.target, &mut journey.template, &asked)).await;
+    if let Some(outcome) = outcome {
+        worker.shared.cache_metrics.count(worker.index, record.target(), outcome);
+        record.cached(outcome.as_str());
     }
-    let Template { body, deadline, .. } = &journey.template;
-    let call =
-        Call::new(Arc::clone(&target.call), target.lane, journey.safety, body.is_replayable(), *deadline);
-    let call = if let Some(key) = journey.affinity { call.with_affinity(key) } else { call };
-    let mut driver = Driver::new(worker, Arc::clone(&target.edge), call);
-    driver.hold(pass);
-    journey.go(driver, ticket, record, now).await
+    asking
 }
 
 /// What policy has to know of a request.

@@ -192,10 +192,22 @@ impl Exchange {
     }
 
     /// What the answer of a service is to the ladder: an error, unless it is `marked` as
-    /// degraded by the service itself.
-    pub fn on_answer(&self, status: u16, marked: bool) -> Option<FailureClass> {
+    /// degraded by the service itself, which is asked about errors only.
+    pub fn on_answer(&self, status: u16, marked: impl FnOnce() -> bool) -> Option<FailureClass> {
         let class = FailureClass::of_status(status).filter(|class| *class == FailureClass::Error);
-        class.filter(|_| !marked && !self.config.degrade.is_empty())
+        class.filter(|_| !self.config.degrade.is_empty() && !marked())
+    }
+
+    /// What the answer of the service that stands in is to the ladder: an error that a lower rung may catch if the
+    /// request only reads. A write may have been executed there, and whatever that service says of it stands.
+    pub fn on_other_answer(&self, status: u16, fall: &Fall) -> Option<FailureClass> {
+        FailureClass::of_status(status).filter(|class| *class == FailureClass::Error && fall.reads)
+    }
+
+    /// Whether the failure of a call to that service stands: it may have executed a write. What was known before, that
+    /// nothing was sent, is true no longer.
+    pub fn on_other_failure(&self, maybe_executed: bool, fall: &Fall) -> bool {
+        maybe_executed && !fall.reads
     }
 
     /// What to say when the call failed and nothing caught it.
@@ -308,6 +320,22 @@ mod tests {
     }
 
     #[test]
+    fn a_write_stays_with_the_service_that_stood_in() {
+        let exchange = Exchange::new(CONFIG);
+        let class = FailureClass::Rejected;
+        let fall = |reads| Fall { class, reads, maybe_executed: false, replayable: true, answered: false };
+        for (status, of_read) in [(200, None), (404, None), (503, Some(FailureClass::Error))] {
+            assert_eq!(exchange.on_other_answer(status, &fall(true)), of_read, "{status}");
+            assert_eq!(exchange.on_other_answer(status, &fall(false)), None, "{status}");
+        }
+        for (maybe_executed, reads, stands) in
+            [(true, false, true), (true, true, false), (false, false, false), (false, true, false)]
+        {
+            assert_eq!(exchange.on_other_failure(maybe_executed, &fall(reads)), stands);
+        }
+    }
+
+    #[test]
     fn only_errors_of_the_service_fall() {
         let ladder = |rungs| Exchange::new(ExchangeConfig { degrade: Ladder::of(rungs), ..CONFIG });
         let stale = ladder(&[Rung::Stale]);
@@ -318,8 +346,8 @@ mod tests {
             (503, false, true),
             (503, true, false),
         ] {
-            assert_eq!(stale.on_answer(status, marked).is_some(), falls, "{status}");
-            assert_eq!(ladder(&[]).on_answer(status, marked), None, "{status}");
+            assert_eq!(stale.on_answer(status, || marked).is_some(), falls, "{status}");
+            assert_eq!(ladder(&[]).on_answer(status, || marked), None, "{status}");
         }
     }
 }

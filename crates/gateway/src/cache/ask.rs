@@ -19,7 +19,7 @@ pub(crate) enum Asking {
     /// This.
     Answered(Response<ResponseBody>),
     /// Fetch it; with a ticket, for others too.
-    Fetch(Option<Ticket>),
+    Fetch(Option<Box<Ticket>>),
     /// The deadline passed while somebody else was fetching it.
     Late,
     /// Too many wait.
@@ -50,7 +50,7 @@ pub(crate) async fn ask(
             }
             Found::Fetch(ticket) => {
                 unconditional(template.head.headers_mut());
-                return (Asking::Fetch(Some(ticket)), Some(Outcome::Miss));
+                return (Asking::Fetch(Some(Box::new(ticket))), Some(Outcome::Miss));
             }
             Found::Pass => return (Asking::Fetch(None), Some(Outcome::Pass)),
             Found::Busy(retry_after) => return (Asking::Busy(retry_after), None),

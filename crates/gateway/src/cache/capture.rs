@@ -49,7 +49,7 @@ impl Capture {
         request: &HeaderMap,
         response: &Parts,
         length: Length,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let lifetime = ticket.config.lifetime;
         let terms = match judge(response.status, &response.headers, ticket.asked.personal, lifetime) {
             Verdict::Keep(terms) => terms,
@@ -83,11 +83,12 @@ impl Capture {
             headers.remove(name);
         }
         let status = response.status;
-        Some(Self { ticket, terms, status, headers, request: request.clone(), body: BytesMut::new() })
+        let (request, body) = (request.clone(), BytesMut::new());
+        Some(Box::new(Self { ticket, terms, status, headers, request, body }))
     }
 
     /// A part of the body passes. Answers whether there is still something to keep.
-    pub(crate) fn frame(mut self, now: Time, frame: &Frame<Bytes>) -> Option<Self> {
+    pub(crate) fn frame(mut self: Box<Self>, now: Time, frame: &Frame<Bytes>) -> Option<Box<Self>> {
         let fits = frame.data_ref().is_some_and(|data| {
             self.body.extend_from_slice(data);
             self.body.len() <= self.ticket.body_length_max()

@@ -88,7 +88,7 @@ async fn fetch(worker: Rc<Worker>, way: Way, head: Request<()>, ticket: Ticket) 
 }
 
 /// Reads the body into the store; answers whether the connection can be used again.
-async fn read(worker: &Worker, mut body: Incoming, capture: Capture) -> bool {
+async fn read(worker: &Worker, mut body: Incoming, capture: Box<Capture>) -> bool {
     let mut capture = Some(capture);
     loop {
         let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await;

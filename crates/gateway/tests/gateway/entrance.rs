@@ -45,7 +45,7 @@ impl Held {
     }
 }
 
-fn bulkhead(limit: u32, queue: u32, key: KeySource) -> EntrancePlan {
+pub(crate) fn bulkhead(limit: u32, queue: u32, key: KeySource) -> EntrancePlan {
     let config = AdmissionConfig {
         limit: LimitConfig::fixed(limit),
         max_queue: queue,

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use seaworthy_observe::{EndpointChange, EndpointSink, EventKind, LogSink};
 use seaworthy_policy::call::CallConfig;
-use seaworthy_spec::plan::{CacheLimits, CachePlan, DegradeStep, Plan, RoutePlan};
+use seaworthy_spec::plan::{CacheLimits, CachePlan, DegradeStep, KeySource, Plan, RoutePlan};
 
+use crate::entrance::bulkhead;
 use crate::stub::{PATIENCE, Seen, Stub, ok, read_request, status};
 use crate::support::{Reply, Rig, call, eventually, plan, route, service};
 
@@ -483,6 +484,65 @@ fn a_write_that_may_have_been_executed_stays_where_it_was() {
         (502, "outcome-unknown", None)
     );
     assert_eq!((asked(&resetting), asked(&other)), (1, 0));
+}
+
+#[test]
+fn a_write_that_the_second_service_may_have_executed_stays_there() {
+    let failing = Stub::answering(|_| Some(status(500, "half done")));
+    let resetting = Stub::raw(|stream, record| record(read_request(stream).unwrap()));
+    let mut all = route("all", "/**");
+    all.degrade = vec![
+        DegradeStep::Service { to: 1, max_concurrent_calls: 1, time_kept: Duration::from_secs(5) },
+        DegradeStep::Static { status: 200, json: "{}".to_owned() },
+    ];
+    let plan = plan(vec![service("api"), service("spare")], vec![all]);
+    let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx";
+    // Nothing was sent to the first, and yet nobody may say so.
+    let rig = Rig::new(&plan);
+    rig.up("spare", "1", failing.address);
+    let answered = rig.ask(post);
+    assert_eq!(
+        (answered.status, answered.text(), answered.field("degraded")),
+        (500, "half done", Some("fallback"))
+    );
+    let read = rig.get("/");
+    assert_eq!((read.status, read.field("degraded")), (200, Some("static")), "a read falls on");
+    let rig = Rig::new(&plan);
+    rig.up("spare", "1", resetting.address);
+    let unknown = rig.ask(post);
+    assert_eq!(
+        (unknown.status, unknown.problem().as_str(), unknown.field("degraded")),
+        (502, "outcome-unknown", None)
+    );
+    // A PUT may be sent again, so its outcome is not called unknown; it is not degraded either.
+    let put = rig.ask("PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!((put.status, put.field("degraded")), (502, None), "{put:?}");
+}
+
+#[test]
+fn a_refusal_at_a_gate_is_answered_from_the_store() {
+    let (stub, say) = held();
+    let mut plan = kept();
+    plan.routes[0].entrance = bulkhead(1, 0, KeySource::All);
+    let rig = Rig::of(&plan, &[&stub]);
+    say.send(ok("good")).unwrap();
+    assert_eq!(rig.get("/").text(), "good");
+    let mut first = rig.connect();
+    first.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually("it is asked", || asked(&stub) == 2);
+    let stale = rig.get("/");
+    assert_eq!((stale.status, stale.text(), stale.field("degraded")), (200, "good", Some("stale")));
+    let unknown = rig.get("/never-seen");
+    assert_eq!(
+        (unknown.status, unknown.problem().as_str()),
+        (503, "overloaded"),
+        "nothing is stored for that"
+    );
+    let post = rig.ask("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((post.status, post.problem().as_str()), (503, "overloaded"), "nor for a write");
+    assert_eq!(asked(&stub), 2, "none of them was sent");
+    say.send(ok("slow")).unwrap();
+    assert_eq!(first.reply(false).text(), "slow");
 }
 
 #[test]
