@@ -40,13 +40,18 @@ pub(crate) struct Record {
 
 impl Record {
     /// A request arrived.
-    pub(crate) fn begin(client: Rc<Client>, method: Method, path: &str, request_id: HeaderValue) -> Self {
+    pub(crate) fn begin(
+        client: Rc<Client>,
+        method: Method,
+        path: &str,
+        request_id: HeaderValue,
+    ) -> Box<Self> {
         client.set_busy();
         let started = client.worker.now();
         let path = path.get(..path.len().min(PATH_LENGTH_MAX)).unwrap_or_default().to_owned();
         let target = client.worker.shared.unrouted;
         client.worker.shared.metrics.request_began(client.worker.index, target);
-        Self {
+        Box::new(Self {
             client,
             started,
             method,
@@ -61,7 +66,7 @@ impl Record {
             waited: Duration::ZERO,
             refused: None,
             finished: false,
-        }
+        })
     }
 
     /// It was found out what it wants.

@@ -1,7 +1,6 @@
 //! One connection of a client, from accept to close.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -135,10 +134,7 @@ pub(crate) fn handle(
 async fn run(client: &Rc<Client>, stream: GuardedStream<TcpStream>) -> TcpStream {
     let service = {
         let client = Rc::clone(client);
-        service_fn(move |request: Request<Incoming>| {
-            let client = Rc::clone(&client);
-            async move { Ok::<_, Infallible>(serve(client, request).await) }
-        })
+        service_fn(move |request: Request<Incoming>| serve(Rc::clone(&client), request))
     };
     // `pipeline_flush` stays off: with it, the library buffers answers without a bound.
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

@@ -7,6 +7,7 @@ use seaworthy_policy::{Time, call::CallConfig};
 use seaworthy_spec::plan::TrafficPlan;
 
 use crate::headers::DEADLINE;
+use crate::seen::Seen;
 
 /// The headers of other houses that say how long a caller waits.
 const FOREIGN: [(HeaderName, WireFormat); 2] = [
@@ -19,6 +20,8 @@ const FOREIGN: [(HeaderName, WireFormat); 2] = [
 pub(crate) struct DeadlineHeaders {
     /// In which whole milliseconds are told and understood.
     own: HeaderName,
+    /// It is not the usual one, so that it has to be searched for.
+    renamed: bool,
     config: DeadlineConfig,
     /// The endpoint is ours, so it is told in our header.
     supervised: bool,
@@ -41,11 +44,14 @@ impl DeadlineHeaders {
             // The call itself begins nothing with less than it was given.
             min_remaining: std::time::Duration::ZERO,
         };
-        Self { own, config, supervised }
+        Self { renamed: own != DEADLINE, own, config, supervised }
     }
 
     /// What a trusted caller says is left; the shortest of what can be believed.
-    pub(crate) fn told(&self, headers: &HeaderMap) -> Option<std::time::Duration> {
+    pub(crate) fn told(&self, headers: &HeaderMap, seen: Seen) -> Option<std::time::Duration> {
+        if !self.renamed && !seen.has(Seen::DEADLINE) {
+            return None;
+        }
         let own = headers.get_all(&self.own).iter().map(|value| (WireFormat::Milliseconds, value.as_bytes()));
         let foreign = FOREIGN.into_iter().flat_map(|(name, format)| {
             headers.get_all(name).iter().map(move |value| (format, value.as_bytes()))
@@ -55,20 +61,36 @@ impl DeadlineHeaders {
 
     /// Takes every word about deadlines out of the request: what goes on is said anew. What a caller that is not
     /// `trusted` said is forgotten.
-    pub(crate) fn take(&self, headers: &mut HeaderMap, trusted: bool) -> Telling {
-        headers.remove(DEADLINE);
-        headers.remove(&self.own);
-        let foreign = FOREIGN.map(|(name, _)| headers.remove(name).is_some() && trusted);
-        Telling { own: self.supervised.then(|| self.own.clone()), foreign }
+    pub(crate) fn take(&self, headers: &mut HeaderMap, seen: Seen, trusted: bool) -> Telling {
+        let mut foreign = [false; 2];
+        if seen.has(Seen::DEADLINE) {
+            headers.remove(DEADLINE);
+            foreign = FOREIGN.map(|(name, _)| headers.remove(name).is_some() && trusted);
+        }
+        if self.renamed {
+            headers.remove(&self.own);
+        }
+        let own = self.supervised.then(|| self.own.clone());
+        if let Some(own) = &own {
+            // Makes room, once for all attempts, for what each is told.
+            headers.insert(own, HeaderValue::from_static("0"));
+        }
+        Telling { own, foreign }
     }
 
     /// The same for a request that another target has prepared and that goes here now: its caller's dialects stay.
     pub(crate) fn take_again(&self, headers: &mut HeaderMap, before: &Telling) -> Telling {
-        Telling { foreign: before.foreign, ..self.take(headers, false) }
+        if let Some(own) = &before.own {
+            headers.remove(own);
+        }
+        Telling { foreign: before.foreign, ..self.take(headers, Seen::DEADLINE, false) }
     }
 
     /// Tells the endpoint of an attempt that begins now what is left of the deadline, less the way back.
     pub(crate) fn tell(&self, telling: &Telling, now: Time, deadline: Time, headers: &mut HeaderMap) {
+        if telling.own.is_none() && !telling.foreign.contains(&true) {
+            return;
+        }
         // A call begins nothing so late; if time passed since, the truth is that nothing is left.
         let left = self.config.forward(now, Deadline::at(deadline)).unwrap_or_default();
         let mut say = |name: HeaderName, format: WireFormat| {

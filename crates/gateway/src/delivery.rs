@@ -33,7 +33,7 @@ pub(crate) struct Delivery {
     /// Dropping it before the end tells policy that the client went away.
     driver: Driver,
     connection: Option<Connection>,
-    record: Record,
+    record: Box<Record>,
     client: Rc<Client>,
     idle_limit: Duration,
     last_byte: Time,
@@ -61,7 +61,7 @@ impl Delivery {
         incoming: Incoming,
         driver: Driver,
         connection: Connection,
-        record: Record,
+        record: Box<Record>,
         client: Rc<Client>,
         terms: Terms,
     ) -> Self {

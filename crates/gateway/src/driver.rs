@@ -23,7 +23,8 @@ use crate::body::Outgoing;
 use crate::deadline::{DeadlineHeaders, Telling};
 use crate::edge::{Edge, Endpoint, Scratch, Start};
 use crate::entrance::Pass;
-use crate::headers::{ATTEMPT, DEGRADED};
+use crate::headers::{ATTEMPT, GRPC_PUSHBACK};
+use crate::seen::Seen;
 use crate::upstream::{Answer, Attempt, AttemptError, Connection};
 use crate::worker::Worker;
 
@@ -270,20 +271,15 @@ impl Driver {
     }
 }
 
-/// In which a gRPC service says whether, and when, to send again.
-const GRPC_PUSHBACK: &str = "grpc-retry-pushback-ms";
-
 impl Slot {
     fn ended(&mut self, attempt: AttemptId, result: Result<Answer, AttemptError>) -> Event {
         match result {
             Err(AttemptError { proof, cause }) => Event::Failed { attempt, proof, cause },
             Ok(answer) => {
-                let headers = answer.response.headers();
-                let class = Class::of(answer.response.status().as_u16(), headers.contains_key(DEGRADED));
-                let retry_after = retry_after(headers);
-                let pushback = headers
-                    .get(GRPC_PUSHBACK)
-                    .map_or(Pushback::None, |value| Pushback::of_grpc(value.as_bytes()));
+                let (headers, seen) = (answer.response.headers(), answer.seen);
+                let class = Class::of(answer.response.status().as_u16(), seen.has(Seen::DEGRADED));
+                let retry_after = if seen.has(Seen::RETRY_AFTER) { retry_after(headers) } else { None };
+                let pushback = if seen.has(Seen::PUSHBACK) { pushback(headers) } else { Pushback::None };
                 self.answer = Some(answer);
                 Event::Head { attempt, class, retry_after, pushback }
             }
@@ -307,6 +303,10 @@ fn attempt_number(attempt: AttemptId) -> HeaderValue {
     FIRST
         .get(usize::from(attempt))
         .map_or_else(|| u16::from(attempt).saturating_add(1).into(), |text| HeaderValue::from_static(text))
+}
+
+fn pushback(headers: &HeaderMap) -> Pushback {
+    headers.get(GRPC_PUSHBACK).map_or(Pushback::None, |value| Pushback::of_grpc(value.as_bytes()))
 }
 
 /// `Retry-After` in seconds. The form with a date is rare, and useless without a common clock.

@@ -25,6 +25,13 @@ pub(crate) struct Pass {
     class: Option<Class>,
 }
 
+/// Who said no.
+pub(crate) struct Refused {
+    pub(crate) denied: Denied,
+    /// The gate's name.
+    pub(crate) gate: String,
+}
+
 impl Pass {
     /// A request in front of the first gate; `None` where there are none.
     pub(crate) fn new(client: &Client, target: &Target, deadline: Time) -> Option<Box<Self>> {

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+
+use crate::seen::Seen;
 
 /// Names a request through all hops and logs.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The time left for the answer's head, in milliseconds, counted from the moment of sending.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("seaworthy-deadline-ms");
+/// In which a gRPC service says whether, and when, to send again.
+pub(crate) const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 /// The number of this attempt, from 1.
 pub(crate) const ATTEMPT: HeaderName = HeaderName::from_static("seaworthy-attempt");
 /// Marks a degraded answer.
@@ -35,18 +38,25 @@ const ALWAYS_END_TO_END: [&str; 6] =
     ["host", "content-length", "via", "authorization", "idempotency-key", "x-request-id"];
 
 /// Removes what concerns one connection only. The same for requests and responses.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    if seen.has(Seen::CONNECTION) {
         for name in connection_options(headers) {
             headers.remove(name);
         }
         headers.remove(CONNECTION);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
-    if let Some(te) = headers.remove(TE)
+    for (field, name) in [
+        (Seen::KEEP_ALIVE, KEEP_ALIVE),
+        (Seen::PROXY_CONNECTION, PROXY_CONNECTION),
+        (Seen::TRANSFER_ENCODING, TRANSFER_ENCODING),
+        (Seen::UPGRADE, UPGRADE),
+    ] {
+        if seen.has(field) {
+            headers.remove(name);
+        }
+    }
+    if seen.has(Seen::TE)
+        && let Some(te) = headers.remove(TE)
         && has_token(te.as_bytes(), "trailers")
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -78,8 +88,7 @@ fn has_token(list: &[u8], token: &str) -> bool {
 
 /// The client wants to speak WebSocket from here on.
 pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        && headers.get_all(UPGRADE).iter().any(|value| has_token(value.as_bytes(), "websocket"))
+    headers.get_all(UPGRADE).iter().any(|value| has_token(value.as_bytes(), "websocket"))
 }
 
 /// An expectation other than the one that everybody knows.
@@ -89,8 +98,7 @@ pub(crate) fn has_odd_expectation(headers: &HeaderMap) -> bool {
 
 /// The request came through here before: one of its Via elements carries our mark.
 pub(crate) fn has_passed(headers: &HeaderMap, mark: &str) -> bool {
-    headers.contains_key(VIA)
-        && headers.get_all(VIA).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(mark)))
+    headers.get_all(VIA).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(mark)))
 }
 
 /// The client's own request id, if it is fit to be passed on: visible ASCII, not too long, only one.
@@ -103,8 +111,8 @@ pub(crate) fn sane_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Tells the service who asked, and for what.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
-    let joined = join_forwarded_for(headers, peer);
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, seen: Seen, peer: &HeaderValue) {
+    let joined = if seen.has(Seen::FORWARDED_FOR) { join_forwarded_for(headers, peer) } else { None };
     headers.insert(X_FORWARDED_FOR, joined.unwrap_or_else(|| peer.clone()));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     match headers.get(HOST).cloned() {
@@ -115,9 +123,6 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
 
 /// The addresses that were there before, with ours behind them.
 fn join_forwarded_for(headers: &HeaderMap, peer: &HeaderValue) -> Option<HeaderValue> {
-    if !headers.contains_key(X_FORWARDED_FOR) {
-        return None;
-    }
     let mut joined = BytesMut::new();
     for value in headers.get_all(X_FORWARDED_FOR).iter().chain([peer]) {
         if !joined.is_empty() {
@@ -131,11 +136,6 @@ fn join_forwarded_for(headers: &HeaderMap, peer: &HeaderValue) -> Option<HeaderV
 /// An address as a field value.
 pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).expect("digits, dots and colons")
-}
-
-/// A response says two different things about where its body ends; whoever sent it is not to be trusted.
-pub(crate) fn has_contradicting_framing(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Makes request ids: a prefix nobody else has, and a number.
@@ -197,7 +197,8 @@ mod tests {
     fn hop_by_hop_fields_stay_behind() {
         let check = |fields: &[(&str, &str)], expected: &[&str]| {
             let mut headers = map(fields);
-            strip_hop_by_hop(&mut headers);
+            let seen = Seen::of(&headers);
+            strip_hop_by_hop(&mut headers, seen);
             assert_eq!(names(&headers), expected, "{fields:?}");
         };
         check(&[("host", "a"), ("connection", "keep-alive"), ("keep-alive", "timeout=5")], &["host"]);
@@ -251,7 +252,8 @@ mod tests {
         let mut headers =
             map(&[("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        set_forwarded(&mut headers, &peer);
+        let seen = Seen::of(&headers);
+        set_forwarded(&mut headers, seen, &peer);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 127.0.0.1");
         assert_eq!(
             (&headers["x-forwarded-proto"], &headers["x-forwarded-host"]),

@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, VIA};
+use http::header::{HeaderMap, HeaderValue, VIA};
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 use seaworthy_policy::Time;
 use seaworthy_policy::call::{Call, Event, Failure, FailureKind, Safety};
-use seaworthy_policy::entrance::Denied;
 use seaworthy_policy::fallback::FailureClass;
 use seaworthy_policy::ladder::{Fall, Rung};
 
@@ -20,9 +19,10 @@ use crate::connection::Client;
 use crate::degrade::{Caught, PlaceTaken, Trip, walk};
 use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms};
 use crate::driver::{Driver, Outcome, Template};
-use crate::entrance::Pass;
+use crate::entrance::{Pass, Refused};
 use crate::headers::{DEGRADED, PROXY_STATUS, strip_hop_by_hop};
 use crate::problem::{Problem, Told};
+use crate::seen::Seen;
 use crate::shared::Target;
 use crate::upstream::Answer;
 
@@ -62,8 +62,8 @@ impl Journey<'_> {
 
     /// What the answer of the service is to the ladder; `None` = nothing, it goes out.
     pub(crate) fn judge(&self, answer: &Answer) -> Option<FailureClass> {
-        let (status, headers) = (answer.response.status().as_u16(), answer.response.headers());
-        self.target.exchange.on_answer(status, || headers.contains_key(DEGRADED))
+        let status = answer.response.status().as_u16();
+        self.target.exchange.on_answer(status, || answer.seen.has(Seen::DEGRADED))
     }
 
     /// The service answered. Not async, so that the futures of ordinary requests do not hold all of it once more.
@@ -72,7 +72,7 @@ impl Journey<'_> {
         answer: Answer,
         driver: Driver,
         ticket: Option<Box<Ticket>>,
-        record: Record,
+        record: Box<Record>,
     ) -> Response<ResponseBody> {
         self.target.degrade.on_answer(driver.now(), None);
         self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
@@ -84,7 +84,7 @@ impl Journey<'_> {
         outcome: Outcome,
         driver: Driver,
         ticket: Option<Box<Ticket>>,
-        record: Record,
+        record: Box<Record>,
         now: Time,
     ) -> Response<ResponseBody> {
         match outcome {
@@ -106,7 +106,12 @@ impl Journey<'_> {
     }
 
     /// No service is asked: the store of answers had reasons.
-    pub(crate) async fn unasked(self, asking: Asking, record: Record, now: Time) -> Response<ResponseBody> {
+    pub(crate) async fn unasked(
+        self,
+        asking: Asking,
+        record: Box<Record>,
+        now: Time,
+    ) -> Response<ResponseBody> {
         let limit = self.template.deadline.saturating_since(now);
         let (class, problem) = if let Asking::Busy(retry_after) = asking {
             let (status, slug) = (StatusCode::SERVICE_UNAVAILABLE, "cache-full");
@@ -126,7 +131,8 @@ impl Journey<'_> {
     }
 
     /// A gate said no.
-    pub(crate) async fn denied(self, denied: &Denied, gate: &str, record: Record) -> Response<ResponseBody> {
+    pub(crate) async fn denied(self, refused: Box<Refused>, record: Box<Record>) -> Response<ResponseBody> {
+        let Refused { denied, gate } = &*refused;
         let (bottom, class) = self.target.exchange.on_denied(denied);
         let problem = crate::entrance::denied(denied, gate, bottom.status);
         let fall = self.fall(class, false, false);
@@ -156,7 +162,7 @@ impl Journey<'_> {
         answer: Answer,
         mut driver: Driver,
         ticket: Option<Box<Ticket>>,
-        record: Record,
+        record: Box<Record>,
     ) -> Response<ResponseBody> {
         if let Some(ticket) = ticket {
             ticket.failed(driver.now(), class);
@@ -177,7 +183,7 @@ impl Journey<'_> {
         problem: Problem,
         fall: Fall,
         driver: Option<Driver>,
-        mut record: Record,
+        mut record: Box<Record>,
     ) -> Response<ResponseBody> {
         record.broke_off(problem.error);
         let told = problem.into_response(record.request_id());
@@ -187,7 +193,12 @@ impl Journey<'_> {
         }
     }
 
-    fn caught(self, caught: Caught, driver: Option<&Driver>, mut record: Record) -> Response<ResponseBody> {
+    fn caught(
+        self,
+        caught: Caught,
+        driver: Option<&Driver>,
+        mut record: Box<Record>,
+    ) -> Response<ResponseBody> {
         match caught {
             Caught::Ready(response) => {
                 if self.asked.is_some()
@@ -228,25 +239,26 @@ impl Journey<'_> {
         self,
         answer: Answer,
         driver: Driver,
-        mut record: Record,
+        mut record: Box<Record>,
         extra: Extra,
     ) -> Response<ResponseBody> {
-        let Answer { response, connection } = answer;
+        let Answer { response, seen, connection } = answer;
         let (mut parts, incoming) = response.into_parts();
         // Looked up only where it is needed, and before the fields that say so are taken away.
         let keep =
             extra.ticket.map(|ticket| (ticket, Length::of(&parts.headers, incoming.size_hint().lower())));
-        strip_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers, seen);
         parts.headers.append(VIA, HeaderValue::from_static("1.1 seaworthy"));
         let request = self.template.head.headers();
         let capture =
             keep.and_then(|(ticket, length)| Capture::of(driver.now(), *ticket, request, &parts, length));
         let headers = &mut parts.headers;
         mark(headers, &driver, extra.degraded);
-        record.answered(parts.status, headers.get(DEGRADED).cloned());
+        let degraded = extra.degraded.is_some() || seen.has(Seen::DEGRADED);
+        record.answered(parts.status, if degraded { headers.get(DEGRADED).cloned() } else { None });
         let terms = Terms {
             idle_limit: if is_event_stream(headers) { EVENT_STREAM_IDLE_LIMIT } else { BODY_IDLE_LIMIT },
-            close_delimited: self.old_version && !headers.contains_key(CONTENT_LENGTH),
+            close_delimited: self.old_version && !seen.has(Seen::CONTENT_LENGTH),
             capture,
             place: extra.place,
         };
@@ -279,7 +291,7 @@ fn mark(headers: &mut HeaderMap, driver: &Driver, degraded: Option<Rung>) {
 /// Sends an answer that is here in full.
 pub(crate) fn send(
     response: Response<ResponseBody>,
-    mut record: Record,
+    mut record: Box<Record>,
     driver: Option<&Driver>,
 ) -> Response<ResponseBody> {
     record.answered(response.status(), response.headers().get(DEGRADED).cloned());

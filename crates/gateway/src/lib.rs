@@ -34,6 +34,7 @@ mod metrics;
 mod problem;
 mod quota;
 mod route;
+mod seen;
 mod serve;
 mod shared;
 mod socket;

@@ -1,6 +1,8 @@
 //! One request of a client, from its head to the head of its answer.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +10,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, T
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use seaworthy_policy::entrance::Denied;
+use seaworthy_policy::Time;
+use seaworthy_policy::call::Safety;
 use seaworthy_policy::exchange::{Admission, Key, MethodKind, Refusal, RequestHead};
 
 use crate::access::Record;
@@ -18,7 +21,7 @@ use crate::cache::{Asked, Asking, ask};
 use crate::connection::Client;
 use crate::deadline::Telling;
 use crate::driver::{Outcome, Template};
-use crate::entrance::Pass;
+use crate::entrance::{Pass, Refused};
 use crate::guard::REJECTED_METHOD;
 use crate::headers::{
     ATTEMPT, IDEMPOTENCY_KEY, X_REQUEST_ID, has_odd_expectation, has_passed, sane_request_id, set_forwarded,
@@ -29,28 +32,79 @@ use crate::listener::Entry;
 use crate::problem::Problem;
 use crate::quota::QuotaFields;
 use crate::route::{Routed, is_unambiguous};
+use crate::seen::Seen;
 use crate::shared::Target;
 
+/// A request whose head was read and found good.
+struct Begun {
+    target: usize,
+    judged: RequestHead,
+    head: Request<()>,
+    seen: Seen,
+    /// `None` when there is none.
+    body: Option<Incoming>,
+    record: Box<Record>,
+    old_version: bool,
+}
+
 /// Answers a request. Never fails: what goes wrong becomes an answer.
-pub(crate) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    let request_id = sane_request_id(request.headers()).unwrap_or_else(|| client.worker.next_request_id());
-    let record =
-        Record::begin(Rc::clone(&client), request.method().clone(), request.uri().path(), request_id.clone());
-    let old_version = request.version() == Version::HTTP_10;
-    let mut response = match examine(&client, &request) {
-        Ok(target) => forward(&client, target, request, record, old_version).await,
-        Err(problem) => refuse(*problem, record),
-    };
-    let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, request_id);
-    if client.worker.is_draining() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+///
+/// What needs no waiting is done before the future exists, which is moved and should be small.
+pub(crate) fn serve(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+    let seen = Seen::of(request.headers());
+    let own = if seen.has(Seen::REQUEST_ID) { sane_request_id(request.headers()) } else { None };
+    let request_id = own.unwrap_or_else(|| client.worker.next_request_id());
+    let begun = begin(&client, request, seen, &request_id);
+    async move {
+        let mut response = match begun {
+            Ok(begun) => forward(&client, begun).await,
+            Err(refused) => *refused,
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, request_id);
+        if client.worker.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
-    response
+}
+
+/// Does everything that can be done with the head alone.
+fn begin(
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+    seen: Seen,
+    request_id: &HeaderValue,
+) -> Result<Box<Begun>, Box<Response<ResponseBody>>> {
+    let (method, path) = (request.method().clone(), request.uri().path());
+    let mut record = Record::begin(Rc::clone(client), method, path, request_id.clone());
+    let target = match examine(client, &request, seen) {
+        Ok(target) => target,
+        Err(problem) => return Err(Box::new(refuse(*problem, record))),
+    };
+    record.routed(target);
+    let worker = &client.worker;
+    let to = &worker.shared.targets[target];
+    let judged = judged_head(to, &request, seen);
+    // Refused before its body is read; judged again afterwards, because the time for the answer begins with its end.
+    if let Admission::Refuse(refusal) = to.exchange.admit(worker.now(), &judged) {
+        return Err(Box::new(refuse(refused(refusal), record)));
+    }
+    let old_version = request.version() == Version::HTTP_10;
+    let (parts, body) = request.into_parts();
+    let body = (!body.is_end_stream()).then_some(body);
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method;
+    *head.uri_mut() = path_only(parts.uri);
+    *head.headers_mut() = parts.headers;
+    Ok(Box::new(Begun { target, judged, head, seen, body, record, old_version }))
 }
 
 /// Says no before any service is asked.
-fn refuse(problem: Problem, mut record: Record) -> Response<ResponseBody> {
+fn refuse(problem: Problem, mut record: Box<Record>) -> Response<ResponseBody> {
     record.answered(problem.status, None);
     record.broke_off(problem.error);
     let response = problem.into_response(record.request_id());
@@ -60,7 +114,7 @@ fn refuse(problem: Problem, mut record: Record) -> Response<ResponseBody> {
 }
 
 /// Finds out where a request belongs, or why it belongs nowhere.
-fn examine(client: &Client, request: &Request<Incoming>) -> Result<usize, Box<Problem>> {
+fn examine(client: &Client, request: &Request<Incoming>, seen: Seen) -> Result<usize, Box<Problem>> {
     let bad = |slug, title, detail: &str| {
         Err(Box::new(Problem::request(StatusCode::BAD_REQUEST, slug, title, detail)))
     };
@@ -69,13 +123,13 @@ fn examine(client: &Client, request: &Request<Incoming>) -> Result<usize, Box<Pr
         return Err(Box::new(Problem::violation(violation)));
     }
     let headers = request.headers();
-    if wants_websocket(headers) {
+    if seen.has(Seen::UPGRADE) && wants_websocket(headers) {
         let detail = "WebSocket connections cannot be made through this gateway";
         let problem =
             Problem::request(StatusCode::NOT_IMPLEMENTED, "websocket", "WebSocket is not served", detail);
         return Err(Box::new(Problem { error: "http_request_denied", ..problem }));
     }
-    if has_odd_expectation(headers) {
+    if seen.has(Seen::EXPECT) && has_odd_expectation(headers) {
         let (status, title) = (StatusCode::EXPECTATION_FAILED, "The expectation cannot be met");
         return Err(Box::new(Problem::request(
             status,
@@ -96,7 +150,8 @@ fn examine(client: &Client, request: &Request<Incoming>) -> Result<usize, Box<Pr
         Entry::Egress { target, .. } => target,
         Entry::Ingress => route(client, request.method(), path)?,
     };
-    if has_passed(headers, &client.worker.shared.targets[target].edge.via_mark) {
+    let mark = &client.worker.shared.targets[target].edge.via_mark;
+    if seen.has(Seen::VIA) && has_passed(headers, mark) {
         let detail = "the request came through this gateway before";
         let problem =
             Problem::request(StatusCode::BAD_GATEWAY, "loop", "The request goes round in circles", detail);
@@ -126,52 +181,31 @@ fn route(client: &Client, method: &Method, path: &str) -> Result<usize, Box<Prob
     }
 }
 
-/// Sends a request to where it belongs.
-async fn forward(
-    client: &Rc<Client>,
-    target: usize,
-    request: Request<Incoming>,
-    mut record: Record,
-    old_version: bool,
-) -> Response<ResponseBody> {
-    record.routed(target);
-    let worker = Rc::clone(&client.worker);
-    let shared = Arc::clone(&worker.shared);
-    let target = &shared.targets[target];
-    let judged = judged_head(target, &request);
-    // Refused before its body is read; judged again below, because the time for the answer begins with its end.
-    if let Admission::Refuse(refusal) = target.exchange.admit(worker.now(), &judged) {
-        return refuse(refused(refusal), record);
-    }
-    let (parts, incoming) = request.into_parts();
-    let mut head = Request::new(());
-    *head.method_mut() = parts.method;
-    *head.uri_mut() = path_only(parts.uri);
-    *head.headers_mut() = parts.headers;
-    let body = match outgoing(incoming, head.headers_mut()).await {
-        Ok(body) => body,
-        Err(detail) => return refuse(body_failed(&detail), record),
+/// Sends a request to where it belongs. What is rare is boxed here, for the future of every request has room for it.
+async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<ResponseBody> {
+    let worker = &client.worker;
+    let target = &worker.shared.targets[begun.target];
+    let body = match begun.body.take() {
+        None => Outgoing::Empty,
+        Some(body) => match Box::pin(outgoing(body, begun.head.headers_mut())).await {
+            Ok(body) => body,
+            Err(detail) => return refuse(body_failed(&detail), begun.record),
+        },
     };
     let now = worker.now();
-    let (safety, deadline) = match target.exchange.admit(now, &judged) {
+    let (safety, deadline) = match target.exchange.admit(now, &begun.judged) {
         Admission::Call { safety, deadline } => (safety, deadline),
-        Admission::Refuse(refusal) => return refuse(refused(refusal), record),
+        Admission::Refuse(refusal) => return refuse(refused(refusal), begun.record),
     };
     let mut pass = Pass::new(client, target, deadline);
-    let (quotas, denied) = enter(client, pass.as_deref_mut(), head.headers(), &mut record).await;
-    let affinity = target.affinity.as_ref().and_then(|source| affinity::key(source, head.headers()));
-    let telling = prepare(head.headers_mut(), target, client, record.request_id());
-    let told = (&target.deadline, telling);
-    let template = Template { head, body, config: Arc::clone(&target.call), deadline, told };
-    let asked = target.cache.as_ref().and_then(|cache| {
-        let bodiless = matches!(template.body, Outgoing::Empty);
-        Asked::of(cache.route, &template.head, cache.shared.coalesce).filter(|_| bodiless)
-    });
-    let mut journey = Journey { client, target, template, asked, affinity, safety, old_version };
+    let (quotas, denied) = match &mut pass {
+        None => (QuotaFields::default(), None),
+        Some(pass) => Box::pin(enter(client.peer, pass, &mut begun)).await,
+    };
+    let (mut journey, mut record) = begun.depart(client, target, body, safety, deadline);
     let mut response = match denied {
-        Some((denied, gate)) => Box::pin(journey.denied(&denied, &gate, record)).await,
+        Some(denied) => Box::pin(journey.denied(denied, record)).await,
         None => match consult(&mut journey, &mut record).await {
-            Asking::Answered(response) => send(response, record, None),
             Asking::Fetch(ticket) => {
                 let mut driver = journey.driver(pass);
                 match driver.run(&journey.template).await {
@@ -181,6 +215,7 @@ async fn forward(
                     outcome => Box::pin(journey.fail(outcome, driver, ticket, record, now)).await,
                 }
             }
+            Asking::Answered(response) => send(*response, record, None),
             refused => Box::pin(journey.unasked(refused, record, now)).await,
         },
     };
@@ -188,22 +223,41 @@ async fn forward(
     response
 }
 
+impl Begun {
+    /// It goes on to its service. Not async, so that no future holds the parts as well as the whole.
+    fn depart<'a>(
+        self: Box<Self>,
+        client: &'a Rc<Client>,
+        target: &'a Target,
+        body: Outgoing,
+        safety: Safety,
+        deadline: Time,
+    ) -> (Box<Journey<'a>>, Box<Record>) {
+        let Self { mut head, seen, record, old_version, .. } = *self;
+        let affinity = target.affinity.as_ref().and_then(|source| affinity::key(source, head.headers()));
+        let telling = prepare(head.headers_mut(), seen, target, client, record.request_id());
+        let told = (&target.deadline, telling);
+        let template = Template { head, body, config: Arc::clone(&target.call), deadline, told };
+        let asked = target.cache.as_ref().and_then(|cache| {
+            let bodiless = matches!(template.body, Outgoing::Empty);
+            Asked::of(cache.route, &template.head, cache.shared.coalesce).filter(|_| bodiless)
+        });
+        let journey = Journey { client, target, template, asked, affinity, safety, old_version };
+        (Box::new(journey), record)
+    }
+}
+
 /// Passes the gates; answers who said no, if somebody did.
-async fn enter(
-    client: &Client,
-    pass: Option<&mut Pass>,
-    headers: &HeaderMap,
-    record: &mut Record,
-) -> (QuotaFields, Option<(Denied, String)>) {
-    let Some(pass) = pass else { return (QuotaFields::default(), None) };
-    let entered = pass.enter(client.peer, headers).await;
+async fn enter(peer: IpAddr, pass: &mut Pass, begun: &mut Begun) -> (QuotaFields, Option<Box<Refused>>) {
+    let entered = pass.enter(peer, begun.head.headers()).await;
+    let record = &mut begun.record;
     record.waited(pass.waited());
-    let denied = entered.err().map(|denied| {
+    let refused = entered.err().map(|denied| {
         let gate = pass.name_of(denied.gate).to_owned();
         record.denied(&gate, denied.reason);
-        (denied, gate)
+        Box::new(Refused { denied, gate })
     });
-    (pass.quota_fields(), denied)
+    (pass.quota_fields(), refused)
 }
 
 /// Asks the store of answers. Requests that it has nothing to do with pay for one look at an `Option`.
@@ -219,17 +273,21 @@ async fn consult(journey: &mut Journey<'_>, record: &mut Record) -> Asking {
 }
 
 /// What policy has to know of a request.
-fn judged_head(target: &Target, request: &Request<Incoming>) -> RequestHead {
+fn judged_head(target: &Target, request: &Request<Incoming>, seen: Seen) -> RequestHead {
     let headers = request.headers();
+    let key = if seen.has(Seen::IDEMPOTENCY_KEY) { key_of(headers) } else { Key::Missing };
+    // Our own services are trusted on egress; a client must not steer our timers.
+    let time_left = if target.trusts_callers() { target.deadline.told(headers, seen) } else { None };
+    RequestHead { method: MethodKind::of(request.method().as_str()), key, time_left }
+}
+
+fn key_of(headers: &HeaderMap) -> Key {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let key = match (keys.next(), keys.next()) {
+    match (keys.next(), keys.next()) {
         (None, _) => Key::Missing,
         (Some(key), None) => Key::of(key.as_bytes()),
         (Some(_), Some(_)) => Key::Invalid,
-    };
-    // Our own services are trusted on egress; a client must not steer our timers.
-    let time_left = if target.trusts_callers() { target.deadline.told(headers) } else { None };
-    RequestHead { method: MethodKind::of(request.method().as_str()), key, time_left }
+    }
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -274,9 +332,6 @@ fn path_only(uri: Uri) -> Uri {
 
 /// Reads a small body, so that it can be sent again; leaves a large one to be streamed.
 async fn outgoing(incoming: Incoming, headers: &mut HeaderMap) -> Result<Outgoing, String> {
-    if incoming.is_end_stream() {
-        return Ok(Outgoing::Empty);
-    }
     let announced = incoming.size_hint().exact();
     let body = ClientBody::new(incoming);
     if announced.is_some_and(|length| length <= REPLAY_LENGTH_MAX) {
@@ -290,20 +345,28 @@ async fn outgoing(incoming: Incoming, headers: &mut HeaderMap) -> Result<Outgoin
 }
 
 /// Turns the fields that came in into those that go out.
-fn prepare(headers: &mut HeaderMap, target: &Target, client: &Client, request_id: &HeaderValue) -> Telling {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    strip_hop_by_hop(headers);
-    if chunked {
+fn prepare(
+    headers: &mut HeaderMap,
+    seen: Seen,
+    target: &Target,
+    client: &Client,
+    request_id: &HeaderValue,
+) -> Telling {
+    strip_hop_by_hop(headers, seen);
+    if seen.has(Seen::TRANSFER_ENCODING) {
         // Said explicitly, because a GET with a body of unknown length would lose it otherwise.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    headers.remove(EXPECT);
-    let telling = target.deadline.take(headers, target.trusts_callers());
-    headers.remove(ATTEMPT);
+    if seen.has(Seen::EXPECT) {
+        headers.remove(EXPECT);
+    }
+    let telling = target.deadline.take(headers, seen, target.trusts_callers());
+    // Each attempt says its own number here; it takes the place of what a client may have said.
+    headers.insert(ATTEMPT, HeaderValue::from_static("1"));
     headers.append(VIA, target.edge.via_value.clone());
     headers.insert(X_REQUEST_ID, request_id.clone());
     if client.entry == Entry::Ingress {
-        set_forwarded(headers, &client.peer_value);
+        set_forwarded(headers, seen, &client.peer_value);
     }
     telling
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use seaworthy_observe::DialTable;
@@ -26,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::body::{Outgoing, RequestBody};
 use crate::edge::{Edge, Endpoint};
-use crate::headers::has_contradicting_framing;
+use crate::seen::Seen;
 use crate::socket::poll_write_slices;
 use crate::worker::Worker;
 
@@ -46,6 +47,8 @@ pub(crate) struct AttemptError {
 /// A response head with what belongs to it.
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
+    /// What its head has, as it arrived.
+    pub(crate) seen: Seen,
     pub(crate) connection: Connection,
 }
 
@@ -209,48 +212,65 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Sends the request and waits for the response head. Dropping the future closes the connection.
-    pub(crate) async fn run(mut self) -> Result<Answer, AttemptError> {
-        loop {
-            let worker = Rc::clone(&self.worker);
-            let (idle, dial) =
-                worker.upstreams.take(worker.now(), &self.edge, &self.endpoint, &worker.shared.ports.dial);
-            let (reused, mut connection) = match idle {
-                Some(connection) => (true, connection),
-                // Boxed, because it is rare and would make every attempt larger.
-                None => (false, Box::pin(connect(dial, self.connect_timeout)).await?),
-            };
-            let Some(body) = self.body.take(&connection.meter) else {
-                return Err(AttemptError { proof: Proof::NotSent, cause: Cause::RequestBody });
-            };
-            let meter = Rc::clone(&connection.meter);
-            let (parts, ()) = self.head.into_parts();
-            match connection.sender.try_send_request(Request::from_parts(parts, body)).await {
-                Ok(response) => return judge(response, connection),
-                Err(mut error) => {
-                    // The request comes back when not a byte of it was formatted: the idle connection was closed
-                    // under us. That says nothing about the endpoint, so it gets the request on a new connection.
-                    let Some(request) = error.take_message() else {
-                        return Err(failed(&meter, &error.into_error(), &self.body));
-                    };
-                    let (parts, body) = request.into_parts();
-                    self.body.put_back(body);
-                    self.head = Request::from_parts(parts, ());
-                    if !reused {
-                        return Err(AttemptError { proof: Proof::NotSent, cause: Cause::Reset });
-                    }
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn keeps its arguments twice, and this future is moved"
+    )]
+    pub(crate) fn run(mut self) -> impl Future<Output = Result<Answer, AttemptError>> {
+        async move {
+            loop {
+                let (idle, dial) = self.take_idle();
+                let (reused, mut connection) = match idle {
+                    Some(connection) => (true, connection),
+                    // Boxed, because it is rare and would make every attempt larger.
+                    None => (false, Box::pin(connect(dial, self.connect_timeout)).await?),
+                };
+                let Some(body) = self.body.take(&connection.meter) else {
+                    return Err(AttemptError { proof: Proof::NotSent, cause: Cause::RequestBody });
+                };
+                let head = std::mem::take(&mut self.head);
+                let sent = connection.sender.try_send_request(head.map(|()| body));
+                match sent.await {
+                    Ok(response) => return judge(response, connection),
+                    Err(error) => self.take_back(error, reused, &connection.meter)?,
                 }
             }
         }
+    }
+
+    /// The request comes back when not a byte of it was formatted: the idle connection was closed under us. That says
+    /// nothing about the endpoint, so it gets the request on a new connection.
+    fn take_back(
+        &mut self,
+        mut error: TrySendError<Request<RequestBody>>,
+        reused: bool,
+        meter: &Meter,
+    ) -> Result<(), AttemptError> {
+        let Some(request) = error.take_message() else {
+            return Err(failed(meter, &error.into_error(), &self.body));
+        };
+        let (parts, body) = request.into_parts();
+        self.body.put_back(body);
+        self.head = Request::from_parts(parts, ());
+        let unsent = AttemptError { proof: Proof::NotSent, cause: Cause::Reset };
+        if reused { Ok(()) } else { Err(unsent) }
+    }
+
+    fn take_idle(&self) -> (Option<Connection>, Dial) {
+        let Self { worker, edge, endpoint, .. } = self;
+        worker.upstreams.take(worker.now(), edge, endpoint, &worker.shared.ports.dial)
     }
 }
 
 /// A head that says two things at once, or speaks of another protocol, is not passed on.
 fn judge(response: Response<Incoming>, connection: Connection) -> Result<Answer, AttemptError> {
     let switching = response.status().is_informational();
-    if switching || has_contradicting_framing(response.headers()) {
+    let seen = Seen::of(response.headers());
+    let contradicting = seen.has(Seen::TRANSFER_ENCODING) && seen.has(Seen::CONTENT_LENGTH);
+    if switching || contradicting {
         return Err(AttemptError { proof: sent(&connection.meter), cause: Cause::Protocol });
     }
-    Ok(Answer { response, connection })
+    Ok(Answer { response, seen, connection })
 }
 
 fn sent(meter: &Meter) -> Proof {

@@ -17,7 +17,7 @@ use crate::worker::Worker;
 /// What the store says in the end.
 pub(crate) enum Asking {
     /// This.
-    Answered(Response<ResponseBody>),
+    Answered(Box<Response<ResponseBody>>),
     /// Fetch it; with a ticket, for others too.
     Fetch(Option<Box<Ticket>>),
     /// The deadline passed while somebody else was fetching it.
@@ -46,7 +46,7 @@ pub(crate) async fn ask(
                 }
                 let fresh = if waited { Outcome::Coalesced } else { Outcome::Hit };
                 let outcome = if hit.is_stale() { Outcome::Stale } else { fresh };
-                return (Asking::Answered(response), Some(outcome));
+                return (Asking::Answered(Box::new(response)), Some(outcome));
             }
             Found::Fetch(ticket) => {
                 unconditional(template.head.headers_mut());

@@ -66,10 +66,10 @@ async fn fetch(worker: Rc<Worker>, way: Way, head: Request<()>, ticket: Ticket) 
         Outcome::Committed(answer) => answer,
         Outcome::Failed(failure) => return ticket.failed(worker.now(), FailureClass::of(&failure)),
     };
-    let Answer { response, connection } = answer;
+    let Answer { response, seen, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
     let length = Length::of(&parts.headers, incoming.size_hint().lower());
-    strip_hop_by_hop(&mut parts.headers);
+    strip_hop_by_hop(&mut parts.headers, seen);
     parts.headers.append(VIA, HeaderValue::from_static("1.1 seaworthy"));
     let Some(capture) = Capture::of(worker.now(), ticket, template.head.headers(), &parts, length) else {
         return driver.finish(Event::BodyEnded);
