@@ -27,7 +27,8 @@
 //!
 //! **Without freshness.** Where answers are kept for bad times only (`ttl` 0), every request fetches its own, and
 //! nobody waits (`coalesce: false`). Once that fails, the stored answer is shown, and one flight at a time, one per
-//! `retry_interval`, finds out in the background whether the backend is well again.
+//! `retry_interval`, finds out in the background whether the backend is well again. Where something stands above the
+//! stored answer (`spare_backend: false`), every request tries, so that what stands above gets its turn.
 //!
 //! **Rejected:** locking the entry while it is fetched (one hung flight holds everybody for ever); a stale
 //! answer to a caller's error (404 is an answer); storing failures.
@@ -83,6 +84,9 @@ pub struct StaleConfig {
     pub max_waiters: u32,
     /// Whether requests wait for each other's flights at all.
     pub coalesce: bool,
+    /// Whether the stored answer is shown without trying again while fetching fails. False where something better
+    /// takes the place of a failure: each request has to fail for that.
+    pub spare_backend: bool,
 }
 
 impl Default for StaleConfig {
@@ -94,6 +98,7 @@ impl Default for StaleConfig {
             retry_interval: Duration::from_secs(5),
             max_waiters: 1_000,
             coalesce: true,
+            spare_backend: true,
         }
     }
 }
@@ -218,7 +223,8 @@ impl Cached {
                     if quiet || self.flight.is_some() { None } else { Some(self.take_off(config, now)) };
                 return Answer::Stale { age, refresh };
             }
-            if quiet && age < lifetime.ttl.saturating_add(lifetime.stale_if_error) {
+            let spared = quiet && config.spare_backend;
+            if spared && age < lifetime.ttl.saturating_add(lifetime.stale_if_error) {
                 return Answer::Stale { age, refresh: None };
             }
         }
@@ -368,7 +374,7 @@ impl Cached {
 
     /// Every request fetches for itself, unless the backend fails and there is something to show.
     fn without_waiting(&mut self, config: &StaleConfig, now: Time) -> Answer {
-        if let Some(stored) = self.stored.filter(|_| self.failing) {
+        if let Some(stored) = self.stored.filter(|_| self.failing && config.spare_backend) {
             let age = stored.age(now);
             if age < stored.lifetime.ttl.saturating_add(stored.lifetime.stale_if_error) {
                 let rest = now < self.quiet_until || self.flight.is_some();

@@ -64,6 +64,22 @@ fn the_windows_are_counted_from_the_end_of_ttl() {
 }
 
 #[test]
+fn where_something_else_comes_first_every_request_tries() {
+    for coalesce in [true, false] {
+        for (spare_backend, tries) in [(true, false), (false, true)] {
+            let config = StaleConfig { coalesce, spare_backend, ..config() };
+            let mut cached = filled();
+            let Answer::Fetch(flight) = cached.on_request(&config, at(9_000)) else { panic!("it is old") };
+            cached.on_failed(&config, at(9_000), flight, FailureClass::Error);
+            let answer = cached.on_request(&config, at(9_001));
+            let tried = matches!(answer, Answer::Fetch(_) | Answer::Pass);
+            assert_eq!(tried, tries, "coalesce: {coalesce}: {answer:?}");
+            assert_eq!(cached.on_error(&config, at(9_001), FailureClass::Error), Some(ms(9_001)));
+        }
+    }
+}
+
+#[test]
 fn only_failures_of_the_backend_excuse_a_stale_answer() {
     let silent = StaleConfig { stale_on_rejected: false, ..config() };
     for (class, excused, unless_rejected) in [

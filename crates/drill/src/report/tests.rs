@@ -103,7 +103,6 @@ fn report() -> DrillReport {
         binary: Some("seaworthy 0.1.0".to_owned()),
         seed: 7,
         ablated: Vec::new(),
-        cache: seaworthy_spec::plan::CacheLimits::default(),
         loads: vec!["buyers".to_owned(), "readers".to_owned()],
         failures: vec![kept, broken, unread, accepted],
         cleanup: Cleanup::Clean,

@@ -90,6 +90,5 @@ pub fn subject(loads: Vec<LoadPlan>, failures: Vec<FailurePlan>) -> Subject {
         loads,
         failures,
         ablated: Vec::new(),
-        cache: seaworthy_spec::plan::CacheLimits::default(),
     }
 }

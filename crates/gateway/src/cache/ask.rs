@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use seaworthy_policy::Time;
+use seaworthy_policy::ladder::Rung;
 
 use super::{Asked, Found, Outcome, Reason, Ticket, Way, give, refresh, unconditional};
 use crate::affinity;
@@ -41,6 +42,7 @@ pub(crate) async fn ask(
         match store.find(worker.now(), cache, asked, head.headers()) {
             Found::Hit(hit, ticket) => {
                 let response = give(&hit, head, Reason::Found);
+                target.degrade.on_answer(worker.now(), hit.degraded.then_some(Rung::Stale));
                 if let Some(ticket) = ticket {
                     refresh(worker, target.way(template), head, ticket);
                 }

@@ -61,6 +61,8 @@ impl RouteCache {
         let shared = StaleConfig {
             lifetime,
             coalesce,
+            // What stands above it on the ladder is asked first, each time.
+            spare_backend: matches!(route.degrade.first(), None | Some(DegradeStep::Stale { .. })),
             flight_timeout: flight_timeout(&route.call),
             ..StaleConfig::default()
         };

@@ -78,39 +78,46 @@ async fn fetch(worker: Rc<Worker>, way: Way, head: Request<()>, ticket: Ticket) 
     // The head had until then; the body, which is bounded, has as long again.
     let limit = worker.instant(deadline.after(way.call.total_timeout));
     match tokio::time::timeout_at(limit, body).await {
-        Ok(true) => {
+        Ok(Read::Whole) => {
             driver.finish(Event::BodyEnded);
             driver.give_back(connection);
         }
-        // Too late; dropping the capture gives the flight up, and its place in the store has long been free.
-        Ok(false) | Err(_) => driver.finish(Event::BodyFailed),
+        // The endpoint did nothing wrong; the rest of it is of no use.
+        Ok(Read::Unfit) => driver.finish(Event::BodyEnded),
+        // When it is too late, dropping the capture gives the flight up; its place in the store has long been free.
+        Ok(Read::Broken) | Err(_) => driver.finish(Event::BodyFailed),
     }
 }
 
-/// Reads the body into the store; answers whether the connection can be used again.
-async fn read(worker: &Worker, mut body: Incoming, capture: Box<Capture>) -> bool {
-    let mut capture = Some(capture);
+/// What became of a body that was read into the store.
+enum Read {
+    /// It is there, and the connection can be used again.
+    Whole,
+    /// It turned out to be too long, or to have trailers; the rest was not read.
+    Unfit,
+    /// It broke off.
+    Broken,
+}
+
+/// Reads the body into the store.
+async fn read(worker: &Worker, mut body: Incoming, mut capture: Box<Capture>) -> Read {
     loop {
         let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await;
         let now = worker.tick();
         let frame: Frame<Bytes> = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
-                if let Some(capture) = capture {
-                    capture.broken(now);
-                }
-                return false;
+                capture.broken(now);
+                return Read::Broken;
             }
             None => {
-                if let Some(capture) = capture {
-                    capture.whole(now);
-                }
-                return true;
+                capture.whole(now);
+                return Read::Whole;
             }
         };
-        capture = capture.take().and_then(|capture| capture.frame(now, &frame));
-        if capture.is_none() {
-            return false;
+        match capture.frame(now, &frame) {
+            Some(more) => capture = more,
+            None => return Read::Unfit,
         }
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaworthy_observe::{EndpointChange, EndpointSink, EventKind, LogSink};
+use seaworthy_policy::breaker::BreakerConfig;
 use seaworthy_policy::call::CallConfig;
+use seaworthy_policy::ladder::CALM;
+use seaworthy_policy::pool::Guard;
 use seaworthy_spec::plan::{CacheLimits, CachePlan, DegradeStep, KeySource, Plan, RoutePlan};
 
 use crate::entrance::bulkhead;
@@ -265,6 +268,31 @@ fn an_answer_that_breaks_off_is_not_stored() {
     assert_eq!(rig.get("/").text(), "whole");
 }
 
+#[test]
+fn a_refresh_that_outgrows_the_store_is_no_failure_of_its_endpoint() {
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nnine long\r\n0\r\n\r\n";
+    let grown = Arc::new(AtomicBool::new(false));
+    let long = Arc::clone(&grown);
+    let stub = Stub::answering(move |_| {
+        Some(if long.load(Ordering::SeqCst) { chunked.to_vec() } else { ok("four") })
+    });
+    let mut plan = with(|route| {
+        let ttl = Duration::from_nanos(1);
+        route.cache = Some(CachePlan { ttl, stale_while_revalidate: LONG });
+    });
+    plan.cache = CacheLimits { max_answer_bytes: 4, ..CacheLimits::default() };
+    // One failure is enough to open it.
+    let breaker =
+        BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..BreakerConfig::default() };
+    plan.services[0].pool.guard = Guard::Breaker(breaker);
+    let rig = Rig::of(&plan, &[&stub]);
+    assert_eq!(rig.get("/").text(), "four");
+    grown.store(true, Ordering::SeqCst);
+    assert_eq!(rig.get("/").text(), "four", "a refresh goes out for it");
+    eventually("the long one is known", || rig.get("/").text() == "nine long");
+    assert!(!rig.events().iter().any(|event| matches!(event, EventKind::BreakerChanged { .. })));
+}
+
 /// A stub whose answers wait for a word each.
 fn held() -> (Stub, Sender<Vec<u8>>) {
     let (say, words): (Sender<Vec<u8>>, Receiver<Vec<u8>>) = channel();
@@ -383,6 +411,54 @@ fn a_failed_answer_is_replaced_by_the_last_good_one() {
     );
     let began = rig.events().into_iter().filter(|event| matches!(event, EventKind::DegradationBegan { .. }));
     assert_eq!(began.count(), 1);
+}
+
+#[test]
+fn degradation_lasts_as_long_as_stored_answers_hide_a_failure() {
+    let bad = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&bad);
+    let stub = Stub::answering(move |seen| {
+        let fails = failing.load(Ordering::SeqCst) && seen.line().contains("/bad");
+        Some(if fails { status(503, "no") } else { ok("good") })
+    });
+    let rig = Rig::of(&kept(), &[&stub]);
+    rig.get("/bad");
+    bad.store(true, Ordering::SeqCst);
+    // Only the first of them fails at the service; nobody asks it on behalf of the others for a while.
+    let begun = Instant::now();
+    while begun.elapsed() < CALM + Duration::from_millis(200) {
+        assert_eq!(rig.get("/bad").field("degraded"), Some("stale"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(rig.get("/good").field("degraded"), None);
+    assert!(!rig.events().iter().any(|event| matches!(event, EventKind::DegradationEnded { .. })));
+}
+
+#[test]
+fn what_stands_above_the_store_is_asked_every_time() {
+    let bad = Arc::new(AtomicBool::new(false));
+    let (first, spare) = (failing_when(&bad), Stub::saying("spare"));
+    let above = DegradeStep::Service { to: 1, max_concurrent_calls: 9, time_kept: Duration::from_secs(5) };
+    let mut all = route("all", "/**");
+    all.degrade = vec![above, DegradeStep::Stale { max_age: LONG }];
+    for cache in
+        [None, Some(CachePlan { ttl: Duration::from_nanos(1), stale_while_revalidate: Duration::ZERO })]
+    {
+        bad.store(false, Ordering::SeqCst);
+        all.cache = cache;
+        let rig = Rig::new(&plan(vec![service("api"), service("spare")], vec![all.clone()]));
+        rig.up("api", "1", first.address);
+        let id = rig.up("spare", "1", spare.address);
+        assert_eq!(rig.get("/").text(), "good");
+        bad.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            let reply = rig.get("/");
+            assert_eq!((reply.text(), reply.field("degraded")), ("spare", Some("fallback")), "{cache:?}");
+        }
+        rig.gateway.apply(EndpointChange::Removed { id, reason: "gone" });
+        let reply = rig.get("/");
+        assert_eq!((reply.text(), reply.field("degraded")), ("good", Some("stale")), "{cache:?}");
+    }
 }
 
 #[test]

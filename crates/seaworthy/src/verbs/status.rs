@@ -54,7 +54,8 @@ fn human(status: &Value) -> String {
             w3 = widths[3],
         );
     }
-    for line in edge_lines(status).into_iter().chain(fault_lines(status)) {
+    let lines = edge_lines(status).into_iter().chain(degrading_lines(status));
+    for line in lines.chain(fault_lines(status)) {
         let _ = writeln!(text, "{line}");
     }
     text.lines().fold(String::new(), |page, line| page + line.trim_end() + "\n")
@@ -119,6 +120,21 @@ fn edge_lines(status: &Value) -> Vec<String> {
     lines
 }
 
+fn degrading_lines(status: &Value) -> Vec<String> {
+    let services = status["services"].as_object().into_iter().flatten();
+    let routes = services.flat_map(|(service, state)| {
+        let routes = state["degrading"].as_object().into_iter().flatten();
+        routes.map(move |(route, state)| (service, route, state))
+    });
+    routes
+        .map(|(service, route, state)| {
+            let word = |name: &str| state[name].as_str().unwrap_or_default();
+            let (step, since) = (word("step"), word("since"));
+            format!("  route {route} degrades ({step}) instead of {service}, since {since}")
+        })
+        .collect()
+}
+
 fn fault_lines(status: &Value) -> Vec<String> {
     let faults = status["faults"].as_object().into_iter().flatten();
     faults
@@ -142,7 +158,7 @@ mod tests {
                 "a-1": { "ready": true, "pid": 11, "address": "127.0.0.1:20001", "reason": "", "restarts": 1,
                          "last_exit": { "how": "signal 9" } },
                 "b-1": { "ready": false, "pid": 12, "address": "127.0.0.1:20002", "reason": "answered 503", "restarts": 0 },
-            } } },
+            }, "degrading": { "list": { "step": "stale", "since": "2026-01-02T03:04:05Z" } } } },
             "edges": [ { "name": "ingress:api", "standby": true, "panic": false, "endpoints": [
                 { "endpoint": "api/a-1", "state": "available", "reason": "" },
                 { "endpoint": "api/b-1", "state": "ejected", "reason": "failures in a row" },
@@ -157,6 +173,7 @@ shop  gateway 127.0.0.1:8080  admin 127.0.0.1:9180  up 12 s
   ingress:api: api/b-1 is ejected: failures in a row
   ingress:api: api/b-2 is on probation: slow
   ingress:api: standby endpoints serve
+  route list degrades (stale) instead of api, since 2026-01-02T03:04:05Z
   broken on purpose: f1 pause api/b-1
 ";
         assert_eq!(human(&status), expected);
