@@ -162,8 +162,11 @@ fn a_hang_costs_a_stall_and_not_a_timeout() {
     let (good, bad) = (Stub::saying("good"), hanging());
     let rig = Rig::with(&[&good]);
     // What is usual has to be known before anything can be unusual.
+    let mut slowest = Duration::ZERO;
     for _ in 0..200 {
+        let sent = Instant::now();
         assert_eq!(rig.get("/").text(), "good");
+        slowest = slowest.max(sent.elapsed());
     }
     rig.up("api", "bad", bad.address);
     let begun = Instant::now();
@@ -175,7 +178,9 @@ fn a_hang_costs_a_stall_and_not_a_timeout() {
         }
     });
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}: {:?} {:?}", rig.events(), rig.gateway.views());
+    // A stall is eight times what is usual; a machine that stood still meanwhile has made that long.
+    let limit = Duration::from_secs(4).max(16 * slowest);
+    assert!(took < limit, "{took:?}: {:?} {:?}", rig.events(), rig.gateway.views());
     assert!(!bad.seen().is_empty());
 }
 

@@ -385,6 +385,7 @@ fn a_failed_answer_is_replaced_by_the_last_good_one() {
     let bad = Arc::new(AtomicBool::new(false));
     let stub = failing_when(&bad);
     let rig = Rig::of(&kept(), &[&stub]);
+    let began = Instant::now();
     for _ in 0..3 {
         let good = rig.get("/");
         assert_eq!((good.text(), good.field("cache-status")), ("good", None), "nothing is shared");
@@ -395,10 +396,14 @@ fn a_failed_answer_is_replaced_by_the_last_good_one() {
     for _ in 0..50 {
         let stale = rig.get("/");
         assert_eq!((stale.status, stale.text(), stale.field("degraded")), (200, "good", Some("stale")));
-        assert_eq!(stale.field("age"), Some("0"));
+        let age: u64 = stale.field("age").expect("an age").parse().expect("a number");
+        assert!(age <= began.elapsed().as_secs(), "{age}");
         assert_eq!(stale.field("cache-status"), Some("seaworthy; hit; ttl=0; detail=stale-if-error"));
     }
-    assert!(asked(&stub) - before <= 3, "a sick service is left alone: {}", asked(&stub) - before);
+    // One flight, of three attempts at most, every five seconds.
+    let asked_at_most = 3 * (1 + began.elapsed().as_secs() / 5);
+    let asked = (asked(&stub) - before) as u64;
+    assert!(asked <= asked_at_most, "a sick service is left alone: {asked}");
     let head = rig.ask("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!((head.status, head.field("degraded")), (200, Some("stale")));
     let fresh_one = rig.get("/never-seen");
@@ -409,8 +414,8 @@ fn a_failed_answer_is_replaced_by_the_last_good_one() {
         (503, None),
         "a write is never answered from the store"
     );
-    let began = rig.events().into_iter().filter(|event| matches!(event, EventKind::DegradationBegan { .. }));
-    assert_eq!(began.count(), 1);
+    let begun = rig.events().into_iter().filter(|event| matches!(event, EventKind::DegradationBegan { .. }));
+    assert_eq!(begun.count(), 1);
 }
 
 #[test]
