@@ -126,72 +126,48 @@ mod tests {
         Time::from_millis(seconds * 1_000)
     }
 
-    /// Second, active, of, standby, and who serves then.
-    type Story<'a> = &'a [(u64, usize, usize, usize, Serving)];
-
-    fn check(standby_below: f64, story: Story<'_>) {
+    /// Moments of a story, `SECOND: ACTIVE/OF STANDBY SERVING`: how many endpoints are available then, and who serves.
+    fn check(standby_below: f64, story: &str) {
         let config = BalanceConfig { standby_below, ..BalanceConfig::default() };
         let mut tiers = Tiers::new(&config);
-        for (second, active, active_total, standby, expected) in story {
+        for moment in story.split(", ") {
+            let words: Vec<&str> = moment.split([':', ' ', '/']).filter(|word| !word.is_empty()).collect();
+            let [second, active, active_total, standby, serving] = words[..] else { panic!("{moment}") };
+            let number = |word: &str| word.parse::<usize>().unwrap();
             let available = Availability {
-                active: *active,
-                active_total: *active_total,
-                standby: *standby,
+                active: number(active),
+                active_total: number(active_total),
+                standby: number(standby),
                 standby_total: 2,
             };
-            tiers.on_availability(at(*second), available);
-            assert_eq!(tiers.serving, *expected, "at {second} s");
+            tiers.on_availability(at(number(second) as u64), available);
+            assert_eq!(format!("{:?}", tiers.serving), serving, "{moment}");
             tiers.check_invariants(available);
         }
     }
 
     #[test]
     fn a_standby_serves_until_the_active_one_has_been_well_for_long_enough() {
-        use Serving::{Active, Standby};
-        check(
-            0.0,
-            &[
-                (0, 1, 1, 1, Active),
-                (10, 0, 1, 1, Standby),
-                (14, 1, 1, 1, Standby),
-                (20, 0, 1, 1, Standby),
-                (21, 1, 1, 1, Standby),
-                (50, 1, 1, 1, Standby),
-                (51, 1, 1, 1, Active),
-            ],
-        );
+        let flaps =
+            "0: 1/1 1 Active, 10: 0/1 1 Standby, 14: 1/1 1 Standby, 20: 0/1 1 Standby, 21: 1/1 1 Standby";
+        check(0.0, &format!("{flaps}, 50: 1/1 1 Standby, 51: 1/1 1 Active"));
     }
 
     #[test]
     fn two_of_three_are_enough_and_fewer_get_help() {
-        use Serving::{Active, Both, Standby};
-        check(
-            0.5,
-            &[
-                (0, 3, 3, 1, Active),
-                (1, 2, 3, 1, Active),
-                (2, 1, 3, 1, Both),
-                (3, 0, 3, 1, Standby),
-                (4, 1, 3, 1, Standby),
-                (5, 2, 3, 1, Standby),
-                (34, 2, 3, 1, Standby),
-                (35, 2, 3, 1, Active),
-            ],
-        );
+        let sinks = "0: 3/3 1 Active, 1: 2/3 1 Active, 2: 1/3 1 Both, 3: 0/3 1 Standby";
+        let comes_back = "4: 1/3 1 Standby, 5: 2/3 1 Standby, 34: 2/3 1 Standby, 35: 2/3 1 Active";
+        check(0.5, &format!("{sinks}, {comes_back}"));
         // All of two standby endpoints are wanted, and one is gone: the active one helps before its time.
-        check(1.0, &[(0, 1, 1, 2, Active), (1, 0, 1, 2, Standby), (2, 1, 1, 2, Standby), (3, 1, 1, 1, Both)]);
+        check(1.0, "0: 1/1 2 Active, 1: 0/1 2 Standby, 2: 1/1 2 Standby, 3: 1/1 1 Both");
     }
 
     #[test]
     fn whoever_is_there_serves_when_the_other_is_not() {
-        use Serving::{Active, Standby};
         // A standby that is ready first hands over at once; one that dies while it serves does too.
-        check(0.0, &[(0, 0, 1, 1, Standby), (1, 1, 1, 1, Active)]);
-        check(
-            0.0,
-            &[(0, 1, 1, 1, Active), (1, 0, 1, 1, Standby), (2, 1, 1, 0, Active), (3, 1, 1, 1, Active)],
-        );
-        check(0.0, &[(0, 1, 1, 1, Active), (1, 0, 1, 0, Active), (2, 0, 1, 1, Standby)]);
+        check(0.0, "0: 0/1 1 Standby, 1: 1/1 1 Active");
+        check(0.0, "0: 1/1 1 Active, 1: 0/1 1 Standby, 2: 1/1 0 Active, 3: 1/1 1 Active");
+        check(0.0, "0: 1/1 1 Active, 1: 0/1 0 Active, 2: 0/1 1 Standby");
     }
 
     #[test]
