@@ -26,6 +26,7 @@ use tower_service::Service;
 use crate::ambient::Ambient;
 use crate::clock;
 use crate::error::{By, Error, Rejection};
+use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 use crate::timeout::is_over;
 
@@ -155,13 +156,8 @@ impl<S, Request, E> Service<Request> for ConcurrencyLimit<S>
 where
     S: Service<Request, Error = Error<E>> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = ConcurrencyFuture<S, Request>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let state = match Arc::clone(&self.layer.running).try_acquire_owned() {

@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use crate::classify::{Classify, FailOnError, Meaning, Verdict, meaning};
 use crate::error::Error;
+use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 
 /// Answers in place of failures.
@@ -67,13 +68,8 @@ where
     F: Fn(Result<&S::Response, &Error<E>>) -> Option<S::Response> + Clone,
     C: Classify<S::Response, E> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = FallbackFuture<S::Future, F, C>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         FallbackFuture { inner: self.inner.call(request), layer: self.layer.clone() }

@@ -33,6 +33,7 @@ use tower_service::Service;
 
 use crate::classify::{Classify, FailOnError, meaning};
 use crate::clock::{self, Clock};
+use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 use crate::outcome::{Course, Ended, Outcome};
 use crate::{Error, Rejection};
@@ -164,13 +165,8 @@ where
     G: Gate,
     C: Classify<S::Response, E> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = GateFuture<S::Future, G, C>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use seaworthy_policy::call::Safety;
-use seaworthy_policy::{BudgetConfig, ConfigError, LatencyWindow};
+use seaworthy_policy::{ConfigError, LatencyWindow};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -32,8 +32,10 @@ use crate::budget::{Charge, SharedBudget};
 use crate::classify::{Classify, FailOnError, Meaning, Verdict, meaning};
 use crate::clock::{self, Clock};
 use crate::error::Error;
-use crate::observe::{Decision, Watch, watchable};
+use crate::inner::ready_as_the_inner_one;
+use crate::observe::{Decision, watchable};
 use crate::replay::{Idempotent, Replay};
+use crate::resend::{Resend, resending};
 use crate::timeout::is_over;
 
 /// When the second copy is sent.
@@ -79,14 +81,11 @@ impl HedgeConfig {
 }
 
 /// Sends second copies. One layer stands for one backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HedgeLayer<C = FailOnError, P = Idempotent> {
     config: HedgeConfig,
-    classifier: C,
-    replay: P,
-    budget: SharedBudget,
-    latency: Arc<Latency>,
-    watch: Watch,
+    resend: Resend<C, P>,
+    core: Arc<Latency>,
 }
 
 #[derive(Debug)]
@@ -101,52 +100,25 @@ impl Latency {
     }
 }
 
-impl<C: Clone, P: Clone> Clone for HedgeLayer<C, P> {
-    fn clone(&self) -> Self {
-        HedgeLayer {
-            config: self.config,
-            classifier: self.classifier.clone(),
-            replay: self.replay.clone(),
-            budget: self.budget.clone(),
-            latency: Arc::clone(&self.latency),
-            watch: self.watch.clone(),
-        }
-    }
-}
-
 impl<P> HedgeLayer<FailOnError, P> {
     /// Hedges with a budget of their own; `replay` says which requests may be executed twice.
     pub fn new(config: HedgeConfig, replay: P) -> Result<Self, ConfigError> {
         config.validate()?;
-        let budget = SharedBudget::new(BudgetConfig::default())?;
         let window = Mutex::new(LatencyWindow::default());
-        let latency = Arc::new(Latency { clock: Clock::starting_now(), window });
-        Ok(HedgeLayer { config, classifier: FailOnError, replay, budget, latency, watch: Watch::default() })
+        let core = Arc::new(Latency { clock: Clock::starting_now(), window });
+        Ok(HedgeLayer { config, resend: Resend::new(replay)?, core })
     }
 }
 
 impl<C, P> HedgeLayer<C, P> {
-    /// Reads answers with this classifier.
-    pub fn classify<D>(self, classifier: D) -> HedgeLayer<D, P> {
-        let HedgeLayer { config, replay, budget, latency, watch, .. } = self;
-        HedgeLayer { config, classifier, replay, budget, latency, watch }
-    }
-
-    /// Pays from this budget; share it with the retries of the same backend.
-    #[must_use]
-    pub fn budget(mut self, budget: SharedBudget) -> Self {
-        self.budget = budget;
-        self
-    }
-
-    watchable!();
+    resending!(HedgeLayer);
 
     /// When to send a second copy of a call that begins now.
     fn hedge_at(&self, now: Instant) -> Option<Instant> {
         match self.config.delay {
             HedgeDelay::Fixed(delay) => Some(now + delay),
             HedgeDelay::Percentile { share, min } => {
-                let usual = self.latency.lock().quantile(self.latency.clock.time_of(now), share)?;
+                let usual = self.core.lock().quantile(self.core.clock.time_of(now), share)?;
                 Some(now + usual.max(min))
             }
         }
@@ -162,16 +134,10 @@ impl<S, C: Clone, P: Clone> Layer<S> for HedgeLayer<C, P> {
 }
 
 /// A service whose slow requests are sent twice.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hedge<S, C = FailOnError, P = Idempotent> {
     inner: S,
     layer: HedgeLayer<C, P>,
-}
-
-impl<S: Clone, C: Clone, P: Clone> Clone for Hedge<S, C, P> {
-    fn clone(&self) -> Self {
-        Hedge { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
 }
 
 impl<S, C, P, Request, E> Service<Request> for Hedge<S, C, P>
@@ -180,21 +146,16 @@ where
     C: Classify<S::Response, E> + Clone,
     P: Replay<Request> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = HedgeFuture<S, Request, C, P>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();
         let started = entry.now;
         let mut ambient = Ambient::get();
-        let counts = self.layer.budget.begin(&mut ambient, started);
-        let copy = match self.layer.replay.safety(&request) {
-            Safety::Safe | Safety::Keyed => self.layer.replay.copy(&request),
+        let counts = self.layer.resend.budget.begin(&mut ambient, started);
+        let copy = match self.layer.resend.replay.safety(&request) {
+            Safety::Safe | Safety::Keyed => self.layer.resend.replay.copy(&request),
             Safety::Unsafe => None,
         };
         let scope = ambient.enter();
@@ -274,7 +235,7 @@ impl<C, P> Race<C, P> {
     where
         C: Classify<Response, E>,
     {
-        match meaning(&self.layer.classifier, result) {
+        match meaning(&self.layer.resend.classifier, result) {
             Meaning::Backend(Verdict::Success) => {
                 self.won_by(copy);
                 false
@@ -287,11 +248,11 @@ impl<C, P> Race<C, P> {
     fn won_by(&self, copy: Side) {
         let now = clock::answered();
         if self.counts {
-            self.layer.budget.succeeded(now);
+            self.layer.resend.budget.succeeded(now);
         }
         let waited = now.saturating_duration_since(self.started);
-        let time = self.layer.latency.clock.time_of(now);
-        let mut latency = self.layer.latency.lock();
+        let time = self.layer.core.clock.time_of(now);
+        let mut latency = self.layer.core.lock();
         match copy {
             Side::First => latency.record(time, waited),
             Side::Second => latency.record_at_least(time, waited),
@@ -300,10 +261,10 @@ impl<C, P> Race<C, P> {
 
     fn pay(&mut self) -> bool {
         let now = clock::now();
-        self.charge = self.layer.budget.try_hedge(now);
+        self.charge = self.layer.resend.budget.try_hedge(now);
         if self.charge.is_some() {
             let after = now.saturating_duration_since(self.started);
-            self.layer.watch.tell(Decision::Hedge { after });
+            self.layer.resend.watch.tell(Decision::Hedge { after });
         }
         self.charge.is_some()
     }
@@ -344,7 +305,7 @@ where
             None => Poll::Ready(this.failed.take().expect("the first copy has failed")),
             Some(result) if !this.race.is_failure(Side::Second, &result) => {
                 this.first.set(First::Gone);
-                this.race.layer.watch.tell(Decision::HedgeWon);
+                this.race.layer.resend.watch.tell(Decision::HedgeWon);
                 Poll::Ready(result)
             }
             Some(_) if waits => Poll::Pending,

@@ -70,3 +70,19 @@ where
         self.project().future.poll(context).map_err(Error::Inner)
     }
 }
+
+/// What a service of ours has from the one inside of it: its answers, and its readiness. Nothing is held in `poll_ready`.
+macro_rules! ready_as_the_inner_one {
+    () => {
+        type Response = S::Response;
+        type Error = crate::Error<E>;
+
+        fn poll_ready(
+            &mut self,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<(), Self::Error>> {
+            self.inner.poll_ready(context)
+        }
+    };
+}
+pub(crate) use ready_as_the_inner_one;

@@ -19,6 +19,7 @@ mod plain;
 mod policy;
 mod rate_limit;
 mod replay;
+mod resend;
 mod retry;
 mod stack;
 mod throttle;

@@ -166,22 +166,25 @@ impl std::fmt::Debug for Watch {
 /// The two setters that every layer has.
 macro_rules! watchable {
     () => {
+        watchable!(watch);
+    };
+    ($($watch:ident).+) => {
         /// Names the policy in events.
         #[must_use]
         pub fn named(mut self, name: &str) -> Self {
-            self.watch.set_name(name);
+            self.$($watch).+.set_name(name);
             self
         }
 
         /// Tells this observer about decisions.
         #[must_use]
         pub fn observed_by(mut self, observer: std::sync::Arc<dyn crate::Observer>) -> Self {
-            self.watch.set_observer(observer);
+            self.$($watch).+.set_observer(observer);
             self
         }
 
         pub(crate) fn watched(mut self, watch: crate::observe::Watch) -> Self {
-            self.watch = watch.if_anybody_listens();
+            self.$($watch).+ = watch.if_anybody_listens();
             self
         }
     };

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use seaworthy_policy::call::Safety;
-use seaworthy_policy::{BackoffConfig, BudgetConfig, ConfigError, LatencyWindow, Rng};
+use seaworthy_policy::{BackoffConfig, ConfigError, LatencyWindow, Rng};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -33,8 +33,10 @@ use crate::budget::{Charge, SharedBudget};
 use crate::classify::{Classify, FailOnError, Failure, Meaning, Verdict, meaning};
 use crate::clock::{self, Clock};
 use crate::error::Error;
-use crate::observe::{Decision, NoRetry, Watch, watchable};
+use crate::inner::ready_as_the_inner_one;
+use crate::observe::{Decision, NoRetry, watchable};
 use crate::replay::{Idempotent, Replay};
+use crate::resend::{Resend, resending};
 
 /// The most attempts a configuration may ask for; more would be hammering.
 pub const ATTEMPTS_MAX: u32 = 5;
@@ -71,14 +73,11 @@ impl RetryConfig {
 }
 
 /// Sends requests again. One layer stands for one backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RetryLayer<C = FailOnError, P = Idempotent> {
     config: RetryConfig,
-    classifier: C,
-    replay: P,
-    budget: SharedBudget,
+    resend: Resend<C, P>,
     core: Arc<Shared>,
-    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -100,45 +99,19 @@ impl Shared {
     }
 }
 
-impl<C: Clone, P: Clone> Clone for RetryLayer<C, P> {
-    fn clone(&self) -> Self {
-        RetryLayer {
-            config: self.config,
-            classifier: self.classifier.clone(),
-            replay: self.replay.clone(),
-            budget: self.budget.clone(),
-            core: Arc::clone(&self.core),
-            watch: self.watch.clone(),
-        }
-    }
-}
-
 impl<P> RetryLayer<FailOnError, P> {
     /// Retries with a budget of their own; `replay` says which requests may be executed twice.
     pub fn new(config: RetryConfig, replay: P) -> Result<Self, ConfigError> {
         config.validate()?;
-        let budget = SharedBudget::new(BudgetConfig::default())?;
+        let resend = Resend::new(replay)?;
         let core = Mutex::new(Core { rng: Rng::seeded(seed()), latency: LatencyWindow::default() });
         let core = Arc::new(Shared { clock: Clock::starting_now(), core });
-        Ok(RetryLayer { config, classifier: FailOnError, replay, budget, core, watch: Watch::default() })
+        Ok(RetryLayer { config, resend, core })
     }
 }
 
 impl<C, P> RetryLayer<C, P> {
-    /// Reads answers with this classifier.
-    pub fn classify<D>(self, classifier: D) -> RetryLayer<D, P> {
-        let RetryLayer { config, replay, budget, core, watch, .. } = self;
-        RetryLayer { config, classifier, replay, budget, core, watch }
-    }
-
-    /// Pays from this budget; share it with the hedges of the same backend.
-    #[must_use]
-    pub fn budget(mut self, budget: SharedBudget) -> Self {
-        self.budget = budget;
-        self
-    }
-
-    watchable!();
+    resending!(RetryLayer);
 }
 
 impl<S, C: Clone, P: Clone> Layer<S> for RetryLayer<C, P> {
@@ -150,17 +123,11 @@ impl<S, C: Clone, P: Clone> Layer<S> for RetryLayer<C, P> {
 }
 
 /// A service whose requests are sent again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Retry<S, C = FailOnError, P = Idempotent> {
     inner: S,
     /// Every call takes it along, so it is one reference count.
     layer: Arc<RetryLayer<C, P>>,
-}
-
-impl<S: Clone, C: Clone, P: Clone> Clone for Retry<S, C, P> {
-    fn clone(&self) -> Self {
-        Retry { inner: self.inner.clone(), layer: Arc::clone(&self.layer) }
-    }
 }
 
 impl<S, C, P, Request, E> Service<Request> for Retry<S, C, P>
@@ -169,22 +136,18 @@ where
     C: Classify<S::Response, E> + Clone,
     P: Replay<Request> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = RetryFuture<S, Request, C, P>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();
         let started = entry.now;
         let mut ambient = Ambient::get();
-        let counts = self.layer.budget.begin(&mut ambient, started);
+        let counts = self.layer.resend.budget.begin(&mut ambient, started);
         ambient.number = 1;
-        let safety = self.layer.replay.safety(&request);
-        let copy = if self.layer.config.max_attempts > 1 { self.layer.replay.copy(&request) } else { None };
+        let safety = self.layer.resend.replay.safety(&request);
+        let copy =
+            if self.layer.config.max_attempts > 1 { self.layer.resend.replay.copy(&request) } else { None };
         // The instance that was polled ready makes the first attempt; its clone was not, and is polled later.
         let unready = self.inner.clone();
         let mut service = mem::replace(&mut self.inner, unready);
@@ -249,7 +212,7 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
     where
         C: Classify<Response, E>,
     {
-        let failure = match meaning(&self.layer.classifier, result) {
+        let failure = match meaning(&self.layer.resend.classifier, result) {
             Meaning::Backend(Verdict::Success) => {
                 self.succeeded();
                 return None;
@@ -263,7 +226,7 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
             Ok(wait) => Decision::Retry { attempt: attempt + 1, wait },
             Err(why) => Decision::NoRetry { attempt, why },
         };
-        self.layer.watch.tell(decision);
+        self.layer.resend.watch.tell(decision);
         if let Decision::Retry { wait, .. } = decision { Some(wait) } else { None }
     }
 
@@ -296,14 +259,14 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         }
         // The attempt that failed gives its place back before the next one asks for one.
         self.charge = None;
-        self.charge = Some(self.layer.budget.try_retry(now).ok_or(NoRetry::BudgetExhausted)?);
+        self.charge = Some(self.layer.resend.budget.try_retry(now).ok_or(NoRetry::BudgetExhausted)?);
         Ok(wait)
     }
 
     fn succeeded(&self) {
         let now = clock::answered();
         if self.counts {
-            self.layer.budget.succeeded(now);
+            self.layer.resend.budget.succeeded(now);
         }
         let elapsed = now.saturating_duration_since(self.started);
         let shared = &self.layer.core;
@@ -316,7 +279,7 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         self.started = started;
         let request = self.copy.take().expect("a retry is decided only with a copy");
         if self.ambient.number < self.layer.config.max_attempts {
-            self.copy = self.layer.replay.copy(&request);
+            self.copy = self.layer.resend.replay.copy(&request);
         }
         request
     }

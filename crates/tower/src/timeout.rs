@@ -21,6 +21,7 @@ use tower_service::Service;
 use crate::ambient::Ambient;
 use crate::clock;
 use crate::error::{By, Error, Rejection, Timeout, Which};
+use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 
 /// What a rejection for want of time says about trying again: with a new deadline, at once.
@@ -74,13 +75,8 @@ impl<S, Request, E> Service<Request> for TimeoutService<S>
 where
     S: Service<Request, Error = Error<E>>,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = TimeoutFuture<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();

@@ -20,6 +20,7 @@ use crate::breaker::seed;
 use crate::classify::{Classify, FailOnError, meaning};
 use crate::clock::{self, Clock};
 use crate::error::{By, Error, Rejection};
+use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 use crate::outcome::{Course, Outcome};
 use crate::timeout::is_over;
@@ -146,13 +147,8 @@ where
     C: Classify<S::Response, E> + Clone,
     P: Prioritize<Request> + Clone,
 {
-    type Response = S::Response;
-    type Error = Error<E>;
+    ready_as_the_inner_one!();
     type Future = AdmissionFuture<S, Request, C, P>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();

@@ -97,6 +97,31 @@ pub(crate) async fn attempts(config: RetryConfig) -> (u32, Duration) {
     (made.get(), began.elapsed())
 }
 
+/// How many retries a budget of this ratio, and of nothing else, pays for when so many calls fail after so many that
+/// succeeded.
+pub(crate) async fn retries(ratio: f64, succeeded: u32, failing: u32) -> u32 {
+    let budget =
+        BudgetConfig { retry_ratio: ratio, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
+    let policy = Policy::builder("story")
+        .budget(budget)
+        .total_timeout(millis(60_000))
+        .retry(RetryConfig { max_attempts: 2, ..RetryConfig::default() })
+        .build()
+        .unwrap();
+    for _ in 0..succeeded {
+        policy.call(|_| async { Ok::<_, Broken>(()) }).await.unwrap();
+    }
+    let sent = std::cell::Cell::new(0);
+    for _ in 0..failing {
+        let answer = policy.call(|_| {
+            sent.set(sent.get() + 1);
+            async { Err::<(), _>(Broken) }
+        });
+        assert!(answer.await.is_err());
+    }
+    sent.get() - failing
+}
+
 /// How many of so many simultaneous calls of 100 ms succeed.
 pub(crate) async fn succeed(limit: ConcurrencyConfig, calls: usize) -> usize {
     let policy =

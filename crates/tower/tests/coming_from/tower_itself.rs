@@ -38,26 +38,7 @@ async fn retry_policy_that_counts_down() {
 #[tokio::test(start_paused = true)]
 async fn tps_budget() {
     // TpsBudget::new(ttl 10 s, min_per_sec 0, retry_percent 0.6): there the ratio comes out as 1.00, here as 0.6.
-    let budget =
-        BudgetConfig { retry_ratio: 0.6, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
-    let policy = Policy::builder("story")
-        .budget(budget)
-        .total_timeout(millis(60_000))
-        .retry(RetryConfig { max_attempts: 2, ..RetryConfig::default() })
-        .build()
-        .unwrap();
-    for _ in 0..100 {
-        policy.call(|_| async { Ok::<_, Broken>(()) }).await.unwrap();
-    }
-    let sent = std::cell::Cell::new(0);
-    for _ in 0..100 {
-        let answer = policy.call(|_| {
-            sent.set(sent.get() + 1);
-            async { Err::<(), _>(Broken) }
-        });
-        assert!(answer.await.is_err());
-    }
-    assert_eq!(sent.get(), 160);
+    assert_eq!(retries(0.6, 100, 100).await, 60);
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,24 +66,7 @@ async fn max_attempts() {
 #[tokio::test(start_paused = true)]
 async fn retry_budget() {
     // There each success pays a whole retry; the ratio that does that is 1.
-    let budget =
-        BudgetConfig { retry_ratio: 1.0, floor_per_second: 0.0, burst: 0, ..BudgetConfig::default() };
-    let policy = Policy::builder("story")
-        .budget(budget)
-        .total_timeout(millis(60_000))
-        .retry(RetryConfig { max_attempts: 2, ..RetryConfig::default() })
-        .build()
-        .unwrap();
-    policy.call(|_| async { Ok::<_, Broken>(()) }).await.unwrap();
-    let sent = std::cell::Cell::new(0);
-    for _ in 0..10 {
-        let answer = policy.call(|_| {
-            sent.set(sent.get() + 1);
-            async { Err::<(), _>(Broken) }
-        });
-        assert!(answer.await.is_err());
-    }
-    assert_eq!(sent.get(), 11);
+    assert_eq!(retries(1.0, 1, 10).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
