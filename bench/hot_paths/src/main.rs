@@ -7,15 +7,14 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to its caller")]
 
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::{Ready, ready};
 use std::hint::black_box;
-use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use seaworthy_policy::breaker::Outcome;
+use hot_paths::Held;
 use seaworthy_policy::call::{Call, CallConfig, Class, Event, Pushback, Safety, Step};
 use seaworthy_policy::pool::{Pool, PoolConfig};
 use seaworthy_policy::rate_limit::{Decision, Request};
@@ -28,14 +27,13 @@ use tower_service::Service;
 const LATENCY: Duration = Duration::from_micros(100);
 /// The keys of a rate limit that is in use.
 const KEYS: u64 = 1_000;
-const FOR_EVER: Duration = Duration::from_hours(1_000);
 
 /// A path by its name.
 type Path = (&'static str, fn(u64));
 
 const PATHS: [Path; 7] = [
     ("breaker: admit and complete", breaker),
-    ("breaker: reject", rejection),
+    ("breaker: reject", |count| hot_paths::reject()(count)),
     ("rate limit: acquire, of 1,000 keys", rate_limit),
     ("call: start, head and end, 1 endpoint", |count| calls(count, 1)),
     ("call: start, head and end, 3 endpoints", |count| calls(count, 3)),
@@ -63,50 +61,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The machine and its randomness, as a shell holds them.
-struct Held<M> {
-    machine: M,
-    rng: Rng,
-}
-
-impl<M> Held<M> {
-    fn new(machine: M) -> Mutex<Self> {
-        Mutex::new(Held { machine, rng: Rng::seeded(1) })
-    }
-}
-
 fn breaker(count: u64) {
-    let shared = Held::new(Breaker::new(BreakerConfig::default(), Time::ZERO));
+    let shared = Mutex::new(Held::new(Breaker::new(BreakerConfig::default(), Time::ZERO)));
     let mut now = Time::ZERO;
     for _ in 0..count {
         now = now + LATENCY;
-        let permit = {
-            let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-            held.machine.admit(now, &mut held.rng).expect("the circuit is closed")
-        };
-        let permit = black_box(permit);
-        let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-        held.machine.complete(now, &mut held.rng, permit, Outcome::Success { elapsed: LATENCY });
-    }
-}
-
-fn rejection(count: u64) {
-    let config = BreakerConfig {
-        consecutive_failures: 1,
-        quiet: Duration::ZERO,
-        wait_duration_in_open_state: FOR_EVER,
-        max_wait: FOR_EVER,
-        ..BreakerConfig::default()
-    };
-    let mut now = Time::ZERO;
-    let (mut breaker, mut rng) = (Breaker::new(config, now), Rng::seeded(1));
-    let permit = breaker.admit(now, &mut rng).expect("the circuit is closed");
-    breaker.complete(now, &mut rng, permit, Outcome::Failure { elapsed: LATENCY });
-    let shared = Held::new(breaker);
-    for _ in 0..count {
-        now = now + Duration::from_nanos(1);
-        let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(black_box(held.machine.admit(black_box(now), &mut held.rng)).is_err());
+        hot_paths::call(&shared, (now, now), LATENCY);
     }
 }
 
@@ -182,13 +142,5 @@ fn five_policies(count: u64) {
         .attempt_timeout(Duration::from_secs(5))
         .build()
         .expect("a valid stack");
-    let mut service = policy.layer(AtOnce);
-    let context = &mut Context::from_waker(Waker::noop());
-    for number in 0..count {
-        assert!(service.poll_ready(context).is_ready());
-        let Poll::Ready(answer) = pin!(service.call(black_box(number))).poll(context) else {
-            panic!("must answer at once")
-        };
-        assert!(black_box(answer).is_ok());
-    }
+    hot_paths::call_at_once(policy.layer(AtOnce), Result::is_ok)(count);
 }

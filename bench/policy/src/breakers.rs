@@ -3,14 +3,15 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
 use failsafe::CircuitBreaker as _;
+use hot_paths::{FOR_EVER, Held};
 use recloser::Recloser;
 use seaworthy_policy::breaker::Outcome;
-use seaworthy_policy::{Breaker, BreakerConfig, Rng, Time};
+use seaworthy_policy::{Breaker, BreakerConfig, Time};
 use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer, SlidingWindowType};
 
@@ -23,18 +24,9 @@ const THREADS: [usize; 4] = [1, 2, 4, 8];
 const STEP: Duration = Duration::from_micros(1);
 /// How long a call is said to take.
 const ELAPSED: Duration = Duration::from_micros(10);
-const FOR_EVER: Duration = Duration::from_hours(1_000);
 
-/// The machine as a shell holds it.
-pub(crate) struct Held {
-    breaker: Breaker,
-    rng: Rng,
-}
-
-impl Held {
-    fn new(config: BreakerConfig) -> Self {
-        Held { breaker: Breaker::new(config, Time::ZERO), rng: Rng::seeded(1) }
-    }
+fn closed() -> Held<Breaker> {
+    Held::new(Breaker::new(BreakerConfig::default(), Time::ZERO))
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -48,12 +40,12 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn alone() -> Case {
-    let (mut held, mut now) = (Held::new(BreakerConfig::default()), Time::ZERO);
+    let (mut held, mut now) = (closed(), Time::ZERO);
     Case::new("breaker", "admit and complete", format!("{OURS}, no lock"), move |calls| {
         for _ in 0..calls {
             now = now + STEP;
-            let permit = held.breaker.admit(now, &mut held.rng).expect("the circuit is closed");
-            held.breaker.complete(
+            let permit = held.machine.admit(now, &mut held.rng).expect("the circuit is closed");
+            held.machine.complete(
                 now,
                 &mut held.rng,
                 black_box(permit),
@@ -63,19 +55,8 @@ fn alone() -> Case {
     })
 }
 
-/// Locks, decides, unlocks; makes its call; locks, reports, unlocks.
-fn call(shared: &Mutex<Held>, begin: Time, end: Time) {
-    let permit = {
-        let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-        held.breaker.admit(begin, &mut held.rng).expect("the circuit is closed")
-    };
-    let permit = black_box(permit);
-    let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-    held.breaker.complete(end, &mut held.rng, permit, Outcome::Success { elapsed: ELAPSED });
-}
-
 fn ours(threads: usize) -> Case {
-    let shared = Arc::new(Mutex::new(Held::new(BreakerConfig::default())));
+    let shared = Arc::new(Mutex::new(closed()));
     let clock = AtomicU64::new(0);
     let run = move |calls: u64| {
         let began = clock.load(Ordering::Relaxed);
@@ -83,7 +64,7 @@ fn ours(threads: usize) -> Case {
             let mut now = Time::from_nanos(began);
             for _ in 0..calls {
                 now = now + STEP;
-                call(&shared, now, now);
+                hot_paths::call(&shared, (now, now), ELAPSED);
             }
             clock.fetch_max(now.as_nanos(), Ordering::Relaxed);
         });
@@ -92,14 +73,14 @@ fn ours(threads: usize) -> Case {
 }
 
 fn ours_with_clock(threads: usize) -> Case {
-    let shared = Arc::new(Mutex::new(Held::new(BreakerConfig::default())));
+    let shared = Arc::new(Mutex::new(closed()));
     let origin = Instant::now();
     let run = move |calls: u64| {
         let now = || Time::from_nanos(origin.elapsed().as_nanos() as u64);
         share_out_or_run(threads, calls, |_, calls| {
             for _ in 0..calls {
                 let began = now();
-                call(&shared, began, now());
+                hot_paths::call(&shared, (began, now()), ELAPSED);
             }
         });
     };
@@ -166,25 +147,7 @@ fn share_out_or_run(threads: usize, calls: u64, work: impl Fn(usize, u64) + Sync
 
 fn rejections() -> Vec<Case> {
     let what = "turned away by an open circuit";
-    let config = BreakerConfig {
-        consecutive_failures: 1,
-        quiet: Duration::ZERO,
-        wait_duration_in_open_state: FOR_EVER,
-        max_wait: FOR_EVER,
-        ..BreakerConfig::default()
-    };
-    let mut held = Held::new(config);
-    let permit = held.breaker.admit(Time::ZERO, &mut held.rng).expect("the circuit is closed");
-    held.breaker.complete(Time::ZERO, &mut held.rng, permit, Outcome::Failure { elapsed: ELAPSED });
-    let (shared, mut now) = (Mutex::new(held), Time::ZERO);
-    let ours = Case::new("rejection", what, OURS, move |calls| {
-        for _ in 0..calls {
-            now = now + Duration::from_nanos(1);
-            let held = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let rejected = held.breaker.admit(black_box(now), &mut held.rng);
-            assert!(black_box(rejected).is_err());
-        }
-    });
+    let ours = Case::new("rejection", what, OURS, hot_paths::reject());
 
     let shared = failsafe_breaker(FOR_EVER);
     for _ in 0..5 {

@@ -1,13 +1,12 @@
 //! Tower layers on a service that answers at once: what each adds, and what five of them together add.
 
 use std::fmt;
-use std::future::{Future, Ready, ready};
-use std::hint::black_box;
-use std::pin::pin;
+use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hot_paths::{FOR_EVER, call_at_once, opens_for_ever};
 use seaworthy_tower::{
     BreakerConfig, BreakerLayer, ConcurrencyConfig, ConcurrencyLimitLayer, Error, FallbackLayer, HedgeConfig,
     HedgeDelay, HedgeLayer, Idempotent, InnerLayer, Policy, RateLimitConfig, RateLimitLayer, RetryConfig,
@@ -62,24 +61,6 @@ impl Service<u64> for AtOnce {
     }
 }
 
-/// Fails at once.
-#[derive(Clone, Copy)]
-struct Broken;
-
-impl Service<u64> for Broken {
-    type Response = u64;
-    type Error = Fault;
-    type Future = Ready<Result<u64, Fault>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: u64) -> Self::Future {
-        ready(Err(Fault))
-    }
-}
-
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![Case::new("layer", "bare service", "none", succeeding(AtOnce))];
     cases.extend(breaker());
@@ -94,41 +75,23 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Calls that all succeed.
-fn succeeding<S>(mut service: S) -> impl FnMut(u64)
-where
-    S: Service<u64, Response = u64>,
-    S::Error: fmt::Debug,
-{
-    move |calls| {
-        let context = &mut Context::from_waker(Waker::noop());
-        for number in 0..calls {
-            assert!(service.poll_ready(context).is_ready());
-            let Poll::Ready(answer) = pin!(service.call(black_box(number))).poll(context) else {
-                panic!("must answer at once")
-            };
-            assert!(black_box(answer).is_ok(), "must succeed");
-        }
-    }
+fn succeeding<S: Service<u64>>(service: S) -> impl FnMut(u64) {
+    call_at_once(service, Result::is_ok)
 }
 
-/// Calls that are all turned away; the service behind would answer well.
-fn rejected<S: Service<u64, Response = u64>>(mut service: S) -> impl FnMut(u64) {
-    move |calls| {
-        let context = &mut Context::from_waker(Waker::noop());
-        for number in 0..calls {
-            assert!(service.poll_ready(context).is_ready());
-            let Poll::Ready(answer) = pin!(service.call(black_box(number))).poll(context) else {
-                panic!("must answer at once")
-            };
-            assert!(black_box(answer).is_err(), "must be turned away");
-        }
-    }
+/// Calls that all fail: they are turned away, or the service behind is broken.
+fn failing<S: Service<u64>>(service: S) -> impl FnMut(u64) {
+    call_at_once(service, Result::is_err)
+}
+
+/// Fails at once.
+fn broken() -> impl Service<u64, Response = u64, Error = Fault, Future = Ready<Result<u64, Fault>>> + Clone {
+    tower::service_fn(|_| ready(Err(Fault)))
 }
 
 fn layer<S>(what: &str, who: &str, service: S) -> Case
 where
     S: Service<u64, Response = u64> + 'static,
-    S::Error: fmt::Debug,
 {
     Case::new("layer", what, who, succeeding(service))
 }
@@ -267,21 +230,13 @@ fn stacks() -> [Case; 3] {
 
 fn rejections() -> [Case; 2] {
     let what = "turned away by an open circuit, as a layer";
-    let hour = Duration::from_hours(1_000);
-    let config = BreakerConfig {
-        consecutive_failures: 1,
-        quiet: Duration::ZERO,
-        wait_duration_in_open_state: hour,
-        max_wait: hour,
-        ..BreakerConfig::default()
-    };
-    let layer = BreakerLayer::new(config).expect("valid");
-    rejected(layer.layer(InnerLayer.layer(Broken)))(1);
-    let ours = Case::new("rejection", what, OURS, rejected(layer.layer(inner())));
+    let layer = BreakerLayer::new(opens_for_ever()).expect("valid");
+    failing(layer.layer(InnerLayer.layer(broken())))(1);
+    let ours = Case::new("rejection", what, OURS, failing(layer.layer(inner())));
 
-    let builder = CircuitBreakerLayer::builder().consecutive_failures(1).wait_duration_in_open(hour);
+    let builder = CircuitBreakerLayer::builder().consecutive_failures(1).wait_duration_in_open(FOR_EVER);
     let (layer, handle) = builder.build_with_handle().expect("valid");
-    rejected(layer.layer(Broken))(3);
+    failing(layer.layer(broken()))(3);
     assert!(handle.is_open(), "three failures in a row open a circuit that one opens");
-    [ours, Case::new("rejection", what, RESILIENCE, rejected(layer.layer(AtOnce)))]
+    [ours, Case::new("rejection", what, RESILIENCE, failing(layer.layer(AtOnce)))]
 }
