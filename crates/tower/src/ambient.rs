@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 
 /// What a call knows about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +29,22 @@ pub struct Attempt {
 impl Attempt {
     /// How long there is left; `None` without a deadline.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
+        self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now().instant()))
     }
 }
 
 /// What the layers around the code that runs now have said; number 1 and no deadline when there are none.
 pub fn current() -> Attempt {
     let ambient = Ambient::get();
-    Attempt { number: ambient.number, deadline: ambient.deadline, is_hedge: ambient.is_hedge }
+    let deadline = ambient.deadline.map(Moment::instant);
+    Attempt { number: ambient.number, deadline, is_hedge: ambient.is_hedge }
 }
 
 /// The content of the cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ambient {
     pub(crate) number: u32,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Moment>,
     pub(crate) is_hedge: bool,
     /// Which budget has counted this request already, by its identity; 0 for none.
     pub(crate) counted_by: usize,
@@ -61,7 +62,7 @@ impl Ambient {
 
     /// The earlier of the two deadlines; a deadline is never extended.
     #[must_use]
-    pub(crate) fn no_later_than(self, deadline: Instant) -> Ambient {
+    pub(crate) fn no_later_than(self, deadline: Moment) -> Ambient {
         let deadline = self.deadline.map_or(deadline, |outer| outer.min(deadline));
         Ambient { deadline: Some(deadline), ..self }
     }

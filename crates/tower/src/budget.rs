@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seaworthy_policy::{Budget, BudgetConfig, ConfigError};
-use tokio::time::Instant;
 
 use crate::ambient::Ambient;
-use crate::clock::{self, Clock};
+use crate::clock::{Clock, Moment};
 
 /// A handle to a budget; clones share it.
 #[derive(Clone, Debug)]
@@ -39,33 +38,33 @@ impl SharedBudget {
     }
 
     /// Counts a request, unless a layer further out has counted it in this very budget.
-    pub(crate) fn begin(&self, ambient: &mut Ambient, now: Instant) -> bool {
+    pub(crate) fn begin(&self, ambient: &mut Ambient, now: Moment) -> bool {
         let identity = Arc::as_ptr(&self.shared).addr();
         if ambient.counted_by == identity {
             return false;
         }
         ambient.counted_by = identity;
-        self.lock().on_request(self.shared.clock.time_of(now));
+        self.lock().on_request(self.shared.clock.time_at(now));
         true
     }
 
-    pub(crate) fn succeeded(&self, now: Instant) {
-        self.lock().on_success(self.shared.clock.time_of(now));
+    pub(crate) fn succeeded(&self, now: Moment) {
+        self.lock().on_success(self.shared.clock.time_at(now));
     }
 
-    pub(crate) fn try_retry(&self, now: Instant) -> Option<Charge> {
-        let charged = self.lock().try_retry(self.shared.clock.time_of(now));
+    pub(crate) fn try_retry(&self, now: Moment) -> Option<Charge> {
+        let charged = self.lock().try_retry(self.shared.clock.time_at(now));
         charged.then(|| Charge { budget: self.clone() })
     }
 
-    pub(crate) fn try_hedge(&self, now: Instant) -> Option<Charge> {
-        let charged = self.lock().try_hedge(self.shared.clock.time_of(now));
+    pub(crate) fn try_hedge(&self, now: Moment) -> Option<Charge> {
+        let charged = self.lock().try_hedge(self.shared.clock.time_at(now));
         charged.then(|| Charge { budget: self.clone() })
     }
 
     /// Forgets the past and holds its burst again.
     pub fn reset(&self) {
-        let now = self.shared.clock.time_of(clock::now());
+        let now = self.shared.clock.now();
         self.lock().reset(now);
     }
 

@@ -19,12 +19,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use seaworthy_policy::ConfigError;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::ambient::Ambient;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::error::{By, Error, Rejection};
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
@@ -115,14 +115,14 @@ impl ConcurrencyLimitLayer {
     }
 
     /// A place in the queue until a place in the service is free, or the reason why there is none.
-    fn queue(&self) -> Result<(Wait, Instant), Rejection> {
+    fn queue(&self) -> Result<(Wait, Moment), Rejection> {
         if self.config.max_queue == 0 {
             return Err(self.reject("all places taken"));
         }
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return Err(self.reject("queue full"));
         };
-        let until = clock::now() + self.config.max_wait_duration;
+        let until = clock::now().after(self.config.max_wait_duration);
         let until = Ambient::get().deadline.map_or(until, |deadline| until.min(deadline));
         let acquire = Box::pin(Arc::clone(&self.running).acquire_owned());
         Ok((Wait { acquire, _place: place }, until))
@@ -169,7 +169,7 @@ where
                     let unready = self.inner.clone();
                     let service = std::mem::replace(&mut self.inner, unready);
                     let waiting = Waiting { service, request, layer: self.layer.clone() };
-                    let timer = sleep_until(until);
+                    let timer = sleep_until(until.instant());
                     State::Waiting { wait, timer, until, waiting: Some(waiting) }
                 }
             },
@@ -200,7 +200,7 @@ pin_project! {
             wait: Wait,
             #[pin]
             timer: Sleep,
-            until: Instant,
+            until: Moment,
             waiting: Option<Waiting<S, Request>>,
         },
         Running {

@@ -27,12 +27,11 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use seaworthy_policy::breaker::Transition;
 use seaworthy_policy::{Rng, Time};
-use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::classify::{Classify, FailOnError, meaning};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Moment};
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 use crate::outcome::{Course, Ended, Outcome};
@@ -193,8 +192,8 @@ struct Pass<G: Gate> {
 }
 
 impl<G: Gate> Pass<G> {
-    fn ask(handle: &GateHandle<G>, watch: &Watch, started: Instant) -> Result<Self, Rejection> {
-        let now = handle.shared.clock.time_of(started);
+    fn ask(handle: &GateHandle<G>, watch: &Watch, started: Moment) -> Result<Self, Rejection> {
+        let now = handle.shared.clock.time_at(started);
         let (answer, transition) = {
             let core = &mut *handle.shared.lock();
             let answer = core.gate.admit(now, &mut core.rng);
@@ -215,9 +214,9 @@ impl<G: Gate> Pass<G> {
         }
     }
 
-    fn end(&mut self, at: Instant, ended: Ended) {
+    fn end(&mut self, at: Moment, ended: Ended) {
         let Some(permit) = self.permit.take() else { return };
-        let now = self.handle.shared.clock.time_of(at);
+        let now = self.handle.shared.clock.time_at(at);
         let transition = {
             let core = &mut *self.handle.shared.lock();
             core.gate.complete(now, &mut core.rng, permit, ended);

@@ -23,14 +23,14 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use seaworthy_policy::call::Safety;
 use seaworthy_policy::{ConfigError, LatencyWindow};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::ambient::Ambient;
 use crate::budget::{Charge, SharedBudget};
 use crate::classify::{Classify, FailOnError, Meaning, Verdict, meaning};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Moment};
 use crate::error::Error;
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, watchable};
@@ -114,12 +114,12 @@ impl<C, P> HedgeLayer<C, P> {
     resending!(HedgeLayer);
 
     /// When to send a second copy of a call that begins now.
-    fn hedge_at(&self, now: Instant) -> Option<Instant> {
+    fn hedge_at(&self, now: Moment) -> Option<Moment> {
         match self.config.delay {
-            HedgeDelay::Fixed(delay) => Some(now + delay),
+            HedgeDelay::Fixed(delay) => Some(now.after(delay)),
             HedgeDelay::Percentile { share, min } => {
-                let usual = self.core.lock().quantile(self.core.clock.time_of(now), share)?;
-                Some(now + usual.max(min))
+                let usual = self.core.lock().quantile(self.core.clock.time_at(now), share)?;
+                Some(now.after(usual.max(min)))
             }
         }
     }
@@ -201,7 +201,7 @@ pin_project! {
         Waiting {
             #[pin]
             timer: Sleep,
-            at: Instant,
+            at: Moment,
             runner: Option<(S, Request)>,
         },
         Readying { runner: Option<(S, Request)> },
@@ -224,7 +224,7 @@ enum Side {
 struct Race<C, P> {
     layer: HedgeLayer<C, P>,
     counts: bool,
-    started: Instant,
+    started: Moment,
     ambient: Ambient,
     charge: Option<Charge>,
 }
@@ -250,8 +250,8 @@ impl<C, P> Race<C, P> {
         if self.counts {
             self.layer.resend.budget.succeeded(now);
         }
-        let waited = now.saturating_duration_since(self.started);
-        let time = self.layer.core.clock.time_of(now);
+        let waited = now.since(self.started);
+        let time = self.layer.core.clock.time_at(now);
         let mut latency = self.layer.core.lock();
         match copy {
             Side::First => latency.record(time, waited),
@@ -263,7 +263,7 @@ impl<C, P> Race<C, P> {
         let now = clock::now();
         self.charge = self.layer.resend.budget.try_hedge(now);
         if self.charge.is_some() {
-            let after = now.saturating_duration_since(self.started);
+            let after = now.since(self.started);
             self.layer.resend.watch.tell(Decision::Hedge { after });
         }
         self.charge.is_some()
@@ -329,7 +329,7 @@ where
             SecondProjection::Gone => return Poll::Ready(None),
             SecondProjection::Prepared { runner } => match race.layer.hedge_at(race.started) {
                 None => return Poll::Ready(None),
-                Some(at) => Second::Waiting { timer: sleep_until(at), at, runner: runner.take() },
+                Some(at) => Second::Waiting { timer: sleep_until(at.instant()), at, runner: runner.take() },
             },
             SecondProjection::Waiting { timer, at, runner } => {
                 if !is_over(timer, *at, context) {

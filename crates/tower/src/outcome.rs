@@ -22,10 +22,10 @@
 use std::time::Duration;
 
 use seaworthy_policy::breaker;
-use tokio::time::Instant;
 
 use crate::ambient::Ambient;
 use crate::classify::{Meaning, Verdict};
+use crate::clock::Moment;
 
 /// A deadline that passes sooner than this says more about the caller than about the backend.
 pub(crate) const FAIR_CHANCE: Duration = Duration::from_millis(200);
@@ -99,23 +99,23 @@ impl From<Ended> for breaker::Outcome {
 /// What a permit has to know so that its being dropped is an outcome too.
 #[derive(Debug)]
 pub(crate) struct Course {
-    started: Instant,
-    deadline: Option<Instant>,
+    started: Moment,
+    deadline: Option<Moment>,
     /// While code of the inner service runs; still set in `drop` when that code panicked.
     pub(crate) inside: bool,
 }
 
 impl Course {
-    pub(crate) fn begin(started: Instant) -> Self {
+    pub(crate) fn begin(started: Moment) -> Self {
         Course { started, deadline: Ambient::get().deadline, inside: false }
     }
 
-    pub(crate) fn ended(&self, now: Instant, outcome: Outcome) -> Ended {
-        Ended { outcome, elapsed: now.saturating_duration_since(self.started) }
+    pub(crate) fn ended(&self, now: Moment, outcome: Outcome) -> Ended {
+        Ended { outcome, elapsed: now.since(self.started) }
     }
 
     /// It was dropped: its caller gave up, unless its deadline had passed after a fair chance, or its code panicked.
-    pub(crate) fn dropped(&self, now: Instant) -> Ended {
+    pub(crate) fn dropped(&self, now: Moment) -> Ended {
         let ended = self.ended(now, Outcome::Cancelled);
         let overdue = self.deadline.is_some_and(|deadline| deadline <= now);
         let outcome = match (self.inside, overdue && ended.elapsed >= FAIR_CHANCE) {

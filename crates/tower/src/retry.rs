@@ -23,7 +23,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use seaworthy_policy::call::Safety;
 use seaworthy_policy::{BackoffConfig, ConfigError, LatencyWindow, Rng};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -31,7 +31,7 @@ use crate::ambient::Ambient;
 use crate::breaker::seed;
 use crate::budget::{Charge, SharedBudget};
 use crate::classify::{Classify, FailOnError, Failure, Meaning, Verdict, meaning};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Moment};
 use crate::error::Error;
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, NoRetry, watchable};
@@ -199,7 +199,7 @@ struct Turn<Request, C, P> {
     /// Whether the budget hears of this request's success from us.
     counts: bool,
     /// When the present attempt began.
-    started: Instant,
+    started: Moment,
     /// The wait before the present attempt, as the backoff drew it; zero before the first.
     backoff: Duration,
     /// What was paid for the present attempt or the wait before it.
@@ -249,12 +249,12 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         let (backoff, usual) = {
             let core = &mut *self.layer.core.lock();
             let backoff = config.backoff.delay(&mut core.rng, self.ambient.number - 1, self.backoff);
-            (backoff, core.latency.quantile(self.layer.core.clock.time_of(now), 0.5))
+            (backoff, core.latency.quantile(self.layer.core.clock.time_at(now), 0.5))
         };
         self.backoff = backoff;
         let wait = backoff.max(pause);
         let needed = wait.saturating_add(usual.unwrap_or(Duration::ZERO));
-        if self.ambient.deadline.is_some_and(|deadline| deadline.saturating_duration_since(now) <= needed) {
+        if self.ambient.deadline.is_some_and(|deadline| deadline.since(now) <= needed) {
             return Err(NoRetry::DeadlineInsufficient);
         }
         // The attempt that failed gives its place back before the next one asks for one.
@@ -268,13 +268,13 @@ impl<Request, C, P: Replay<Request>> Turn<Request, C, P> {
         if self.counts {
             self.layer.resend.budget.succeeded(now);
         }
-        let elapsed = now.saturating_duration_since(self.started);
+        let elapsed = now.since(self.started);
         let shared = &self.layer.core;
-        shared.lock().latency.record(shared.clock.time_of(now), elapsed);
+        shared.lock().latency.record(shared.clock.time_at(now), elapsed);
     }
 
     /// The request of the next attempt; keeps a copy as long as another one may follow.
-    fn next_request(&mut self, started: Instant) -> Request {
+    fn next_request(&mut self, started: Moment) -> Request {
         self.ambient.number += 1;
         self.started = started;
         let request = self.copy.take().expect("a retry is decided only with a copy");
@@ -312,7 +312,7 @@ where
                     if wait.is_zero() {
                         State::Readying
                     } else {
-                        State::Waiting { timer: sleep_until(clock::answered() + wait) }
+                        State::Waiting { timer: sleep_until(clock::answered().after(wait).instant()) }
                     }
                 }
                 StateProjection::Waiting { timer } => {

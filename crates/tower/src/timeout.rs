@@ -14,12 +14,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use seaworthy_policy::ConfigError;
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::ambient::Ambient;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::error::{By, Error, Rejection, Timeout, Which};
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
@@ -88,8 +88,7 @@ where
             self.layer.watch.tell(Decision::Rejected(rejection));
             return TimeoutFuture { state: State::Rejected { rejection: Some(rejection) } };
         }
-        let far = Duration::from_hours(24 * 365 * 30);
-        let own = now + self.layer.after.min(far);
+        let own = now.after(self.layer.after);
         let ambient = outer.no_later_than(own);
         let scope = ambient.enter();
         let inner = self.inner.call(request);
@@ -123,7 +122,7 @@ pin_project! {
             #[pin]
             timer: Option<Sleep>,
             // When this layer gives up.
-            own: Instant,
+            own: Moment,
             // What the inner service is told.
             ambient: Ambient,
             layer: TimeoutLayer,
@@ -152,7 +151,7 @@ where
                     return polled;
                 }
                 if timer.is_none() {
-                    timer.set(Some(sleep_until(*own)));
+                    timer.set(Some(sleep_until(own.instant())));
                 }
                 let timer = timer.as_pin_mut().expect("set above");
                 if !is_over(timer, *own, context) {
@@ -168,6 +167,6 @@ where
 
 /// Whether the timer has run out. An inner service that spends the whole of the task's cooperative budget on each poll
 /// would keep the timer from ever being looked at; then the clock is asked instead.
-pub(crate) fn is_over(timer: Pin<&mut Sleep>, at: Instant, context: &mut Context<'_>) -> bool {
+pub(crate) fn is_over(timer: Pin<&mut Sleep>, at: Moment, context: &mut Context<'_>) -> bool {
     timer.poll(context).is_ready() || (!coop::has_budget_remaining() && clock::now() >= at)
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use seaworthy_policy::admission::{self, Arrival, Permit, Priority, Reason, Rejected, Ticket};
 use seaworthy_policy::{Admission, AdmissionConfig, ConfigError, Deadline};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -18,7 +18,7 @@ use super::priority::{Alike, Prioritize};
 use crate::ambient::Ambient;
 use crate::breaker::seed;
 use crate::classify::{Classify, FailOnError, meaning};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Moment};
 use crate::error::{By, Error, Rejection};
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
@@ -120,7 +120,7 @@ impl<C, P> AdmissionLayer<C, P> {
         P: Prioritize<Request>,
     {
         let clock = self.handle.clock;
-        let deadline = Ambient::get().deadline.map(|deadline| Deadline::at(clock.time_of(deadline)));
+        let deadline = Ambient::get().deadline.map(|deadline| Deadline::at(clock.time_at(deadline)));
         let priority = self.priorities.priority(request);
         Arrival { priority, fairness_key: self.priorities.fairness_key(request), deadline }
     }
@@ -154,7 +154,7 @@ where
         let entry = clock::entering();
         let handle = &self.layer.handle;
         let arrival = self.layer.arrival(&request);
-        let state = match handle.places.enter(handle.clock.time_of(entry.now), &arrival) {
+        let state = match handle.places.enter(handle.clock.time_at(entry.now), &arrival) {
             Entry::Rejected(rejected) => State::Rejected { rejection: Some(self.layer.reject(rejected)) },
             Entry::Admitted(permit) => {
                 let mut pass = Pass::new(handle, permit, entry.now);
@@ -169,7 +169,7 @@ where
                 let service = std::mem::replace(&mut self.inner, unready);
                 let waiting = Some(Waiting { service, request, layer: self.layer.clone() });
                 let moment = place.next_moment(entry.now).unwrap_or(entry.now);
-                State::Waiting { place, timer: sleep_until(moment), moment, waiting }
+                State::Waiting { place, timer: sleep_until(moment.instant()), moment, waiting }
             }
         };
         AdmissionFuture { state }
@@ -193,11 +193,11 @@ impl Place {
     }
 
     /// Tells the machine the time; when to do so next, or `None` when that has decided about this place.
-    fn next_moment(&self, now: Instant) -> Option<Instant> {
+    fn next_moment(&self, now: Moment) -> Option<Moment> {
         let ticket = self.ticket?;
-        let next = self.handle.places.on_timer(self.handle.clock.time_of(now), ticket)?;
+        let next = self.handle.places.on_timer(self.handle.clock.time_at(now), ticket)?;
         let next = self.deadline.map_or(next, |deadline| next.min(deadline.time()));
-        Some(self.handle.clock.instant_of(next))
+        Some(self.handle.clock.moment_of(next))
     }
 }
 
@@ -218,7 +218,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(handle: &AdmissionHandle, permit: Permit, started: Instant) -> Self {
+    fn new(handle: &AdmissionHandle, permit: Permit, started: Moment) -> Self {
         Pass { handle: handle.clone(), permit: Some(permit), course: Course::begin(started) }
     }
 
@@ -230,9 +230,9 @@ impl Pass {
         answer
     }
 
-    fn end(&mut self, at: Instant, outcome: Outcome) {
+    fn end(&mut self, at: Moment, outcome: Outcome) {
         let Some(permit) = self.permit.take() else { return };
-        self.handle.places.exit(self.handle.clock.time_of(at), permit, read(outcome));
+        self.handle.places.exit(self.handle.clock.time_at(at), permit, read(outcome));
     }
 }
 
@@ -285,7 +285,7 @@ pin_project! {
             #[pin]
             timer: Sleep,
             // When the timer is over.
-            moment: Instant,
+            moment: Moment,
             waiting: Option<Waiting<S, Request, C, P>>,
         },
         Running {
@@ -337,7 +337,7 @@ where
                         }
                         if let Some(next) = place.next_moment(clock::now()) {
                             *moment = next;
-                            timer.as_mut().reset(next);
+                            timer.as_mut().reset(next.instant());
                         }
                         continue;
                     }
