@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use seaworthy_policy::breaker::{Permit, Rejected, State, Transition};
+use seaworthy_policy::breaker::{Permit, Rejected, State};
 use seaworthy_policy::{Breaker, BreakerConfig, ConfigError, Rng, Time};
 
 use crate::classify::FailOnError;
 use crate::clock::Clock;
-use crate::gate::{Gate, GateHandle, GateLayer, Gated};
+use crate::gate::{Changed, Gate, GateHandle, GateLayer, Gated};
 use crate::outcome::Ended;
 use crate::{By, Rejection};
 
@@ -19,9 +19,10 @@ pub type BreakerLayer<C = FailOnError> = GateLayer<Breaker, C>;
 pub type BreakerService<S, C = FailOnError> = Gated<S, Breaker, C>;
 
 impl Gate for Breaker {
+    type About = ();
     type Permit = Permit;
 
-    fn admit(&mut self, now: Time, rng: &mut Rng) -> Result<Permit, Rejection> {
+    fn admit(&mut self, now: Time, rng: &mut Rng, (): ()) -> Result<Permit, Rejection> {
         Breaker::admit(self, now, rng).map_err(|rejected| {
             let reason = match rejected {
                 Rejected::Open { .. } => "open",
@@ -38,8 +39,8 @@ impl Gate for Breaker {
         Breaker::complete(self, now, rng, permit, ended.into());
     }
 
-    fn take_transition(&mut self) -> Option<Transition> {
-        Breaker::take_transition(self)
+    fn take_transition(&mut self) -> Option<Changed> {
+        Breaker::take_transition(self).map(|transition| Changed { transition, key: None })
     }
 }
 

@@ -30,8 +30,10 @@ use seaworthy_policy::{Rng, Time};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::admission::Alike;
 use crate::classify::{Classify, FailOnError, meaning};
 use crate::clock::{self, Clock, Moment};
+use crate::describe::Describe;
 use crate::inner::ready_as_the_inner_one;
 use crate::observe::{Decision, Watch, watchable};
 use crate::outcome::{Course, Ended, Outcome};
@@ -39,19 +41,30 @@ use crate::{Error, Rejection};
 
 /// A pure machine that lets calls in.
 pub trait Gate: Send + 'static {
+    /// What it has to know about a request; `()` where nothing.
+    type About;
     /// The right to make one call.
     type Permit: Send + Debug;
 
     /// Asks for the right to make one call.
-    fn admit(&mut self, now: Time, rng: &mut Rng) -> Result<Self::Permit, Rejection>;
+    fn admit(&mut self, now: Time, rng: &mut Rng, about: Self::About) -> Result<Self::Permit, Rejection>;
 
     /// Hears how it ended; called exactly once per permit.
     fn complete(&mut self, now: Time, rng: &mut Rng, permit: Self::Permit, ended: Ended);
 
     /// The oldest change of state that nobody has been told of.
-    fn take_transition(&mut self) -> Option<Transition> {
+    fn take_transition(&mut self) -> Option<Changed> {
         None
     }
+}
+
+/// How a circuit has changed, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// How.
+    pub transition: Transition,
+    /// The key, where there is a circuit for each.
+    pub key: Option<String>,
 }
 
 struct Shared<G> {
@@ -98,19 +111,17 @@ impl<G> Debug for GateHandle<G> {
 
 /// Puts one machine in front of every service it is applied to: one layer stands for one backend.
 #[derive(Debug)]
-pub struct GateLayer<G, C = FailOnError> {
+pub struct GateLayer<G, C = FailOnError, A = Alike> {
     handle: GateHandle<G>,
     classifier: C,
+    about: A,
     watch: Watch,
 }
 
-impl<G, C: Clone> Clone for GateLayer<G, C> {
+impl<G, C: Clone, A: Clone> Clone for GateLayer<G, C, A> {
     fn clone(&self) -> Self {
-        GateLayer {
-            handle: self.handle.clone(),
-            classifier: self.classifier.clone(),
-            watch: self.watch.clone(),
-        }
+        let (handle, classifier) = (self.handle.clone(), self.classifier.clone());
+        GateLayer { handle, classifier, about: self.about.clone(), watch: self.watch.clone() }
     }
 }
 
@@ -119,14 +130,19 @@ impl<G: Gate> GateLayer<G> {
     pub fn around(gate: G, clock: Clock, seed: u64) -> Self {
         let core = Mutex::new(Core { gate, rng: Rng::seeded(seed) });
         let handle = GateHandle { shared: Arc::new(Shared { core, clock }) };
-        GateLayer { handle, classifier: FailOnError, watch: Watch::default() }
+        GateLayer { handle, classifier: FailOnError, about: Alike, watch: Watch::default() }
     }
 }
 
-impl<G, C> GateLayer<G, C> {
+impl<G, C, A> GateLayer<G, C, A> {
     /// Reads answers with this classifier.
-    pub fn classify<D>(self, classifier: D) -> GateLayer<G, D> {
-        GateLayer { handle: self.handle, classifier, watch: self.watch }
+    pub fn classify<D>(self, classifier: D) -> GateLayer<G, D, A> {
+        GateLayer { handle: self.handle, classifier, about: self.about, watch: self.watch }
+    }
+
+    /// Asks this what the machine has to know about each request: a function from the request to that.
+    pub fn about<B>(self, about: B) -> GateLayer<G, C, B> {
+        GateLayer { handle: self.handle, classifier: self.classifier, about, watch: self.watch }
     }
 
     watchable!();
@@ -137,8 +153,8 @@ impl<G, C> GateLayer<G, C> {
     }
 }
 
-impl<S, G, C: Clone> Layer<S> for GateLayer<G, C> {
-    type Service = Gated<S, G, C>;
+impl<S, G, C: Clone, A: Clone> Layer<S> for GateLayer<G, C, A> {
+    type Service = Gated<S, G, C, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Gated { inner, layer: self.clone() }
@@ -147,29 +163,32 @@ impl<S, G, C: Clone> Layer<S> for GateLayer<G, C> {
 
 /// A service behind a machine.
 #[derive(Debug)]
-pub struct Gated<S, G, C> {
+pub struct Gated<S, G, C, A = Alike> {
     inner: S,
-    layer: GateLayer<G, C>,
+    layer: GateLayer<G, C, A>,
 }
 
-impl<S: Clone, G, C: Clone> Clone for Gated<S, G, C> {
+impl<S: Clone, G, C: Clone, A: Clone> Clone for Gated<S, G, C, A> {
     fn clone(&self) -> Self {
         Gated { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S, G, C, Request, E> Service<Request> for Gated<S, G, C>
+impl<S, G, C, A, Request, E> Service<Request> for Gated<S, G, C, A>
 where
     S: Service<Request, Error = Error<E>>,
     G: Gate,
     C: Classify<S::Response, E> + Clone,
+    A: Describe<Request, G::About>,
 {
     ready_as_the_inner_one!();
     type Future = GateFuture<S::Future, G, C>;
 
     fn call(&mut self, request: Request) -> Self::Future {
         let entry = clock::entering();
-        match Pass::ask(&self.layer.handle, &self.layer.watch, entry.now) {
+        // Before anything is locked: this is other people's code.
+        let about = self.layer.about.describe(&request);
+        match Pass::ask(&self.layer, entry.now, about) {
             Err(rejection) => GateFuture { state: State::Rejected { rejection: Some(rejection) } },
             Ok(mut pass) => {
                 pass.course.inside = true;
@@ -192,11 +211,12 @@ struct Pass<G: Gate> {
 }
 
 impl<G: Gate> Pass<G> {
-    fn ask(handle: &GateHandle<G>, watch: &Watch, started: Moment) -> Result<Self, Rejection> {
+    fn ask<C, A>(layer: &GateLayer<G, C, A>, started: Moment, about: G::About) -> Result<Self, Rejection> {
+        let GateLayer { handle, watch, .. } = layer;
         let now = handle.shared.clock.time_at(started);
         let (answer, transition) = {
             let core = &mut *handle.shared.lock();
-            let answer = core.gate.admit(now, &mut core.rng);
+            let answer = core.gate.admit(now, &mut core.rng, about);
             (answer, core.gate.take_transition())
         };
         tell_transitions(handle, watch, transition);
@@ -238,10 +258,10 @@ impl<G: Gate> Drop for Pass<G> {
 }
 
 /// Tells of the one that was taken under the lock already, and of those behind it.
-fn tell_transitions<G: Gate>(handle: &GateHandle<G>, watch: &Watch, first: Option<Transition>) {
+fn tell_transitions<G: Gate>(handle: &GateHandle<G>, watch: &Watch, first: Option<Changed>) {
     let mut next = first;
-    while let Some(transition) = next {
-        watch.tell(Decision::Transition(transition));
+    while let Some(Changed { transition, key }) = next {
+        watch.tell_of(key.as_deref(), Decision::Transition(transition));
         next = handle.shared.lock().gate.take_transition();
     }
 }

@@ -33,6 +33,8 @@ where
 pub struct Event<'a> {
     /// The name given to the policy; empty without one.
     pub policy: &'a str,
+    /// The key of the circuit that changed, where there is one per key.
+    pub key: Option<&'a str>,
     /// What was decided.
     pub decision: Decision,
 }
@@ -148,9 +150,13 @@ impl Watch {
     }
 
     pub(crate) fn tell(&self, decision: Decision) {
+        self.tell_of(None, decision);
+    }
+
+    pub(crate) fn tell_of(&self, key: Option<&str>, decision: Decision) {
         let Some(watched) = &self.0 else { return };
         let Some(observer) = &watched.observer else { return };
-        let event = Event { policy: &watched.name, decision };
+        let event = Event { policy: &watched.name, key, decision };
         // A broken observer must neither break the call nor, from a drop during a panic, the process.
         let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
     }

@@ -7,7 +7,8 @@ use tower_service::Service;
 
 use crate::ambient::{Attempt, current};
 
-/// Calls the function with what is known about the attempt; always ready.
+/// Calls the function with what is known about the attempt; always ready. What is asked for tells the policies what the call is
+/// about; the function knows that anyway.
 #[derive(Clone, Copy, Debug)]
 pub struct FnService<F> {
     function: F,
@@ -20,7 +21,7 @@ impl<F> FnService<F> {
     }
 }
 
-impl<F, Answer, Response, E> Service<()> for FnService<F>
+impl<F, Answer, Response, E, About> Service<About> for FnService<F>
 where
     F: Fn(Attempt) -> Answer,
     Answer: Future<Output = Result<Response, E>>,
@@ -33,7 +34,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, (): ()) -> Answer {
+    fn call(&mut self, _: About) -> Answer {
         (self.function)(current())
     }
 }

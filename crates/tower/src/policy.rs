@@ -8,10 +8,12 @@
 //! budget, places) belongs to the policy and is shared by everything made from it and from its clones; so make one per
 //! backend, once, and keep it.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
+use seaworthy_policy::keyed::KeyedConfig;
 use seaworthy_policy::stack::Severity;
 use seaworthy_policy::{AdmissionConfig, BreakerConfig, BudgetConfig, ConfigError, ThrottleConfig};
 use tower_layer::{Identity, Layer, Stack};
@@ -27,6 +29,7 @@ use crate::error::Error;
 use crate::fallback::FallbackLayer;
 use crate::hedge::{HedgeConfig, HedgeLayer};
 use crate::inner::{Inner, InnerLayer};
+use crate::keyed::{CircuitKey, KeyedBreakerLayer, KeyedBreakers};
 use crate::observe::{Observer, Watch};
 use crate::plain::FnService;
 use crate::replay::Idempotent;
@@ -48,6 +51,8 @@ pub struct Policy<L> {
 struct Handles {
     budget: Option<SharedBudget>,
     breaker: Option<crate::GateHandle<crate::Breaker>>,
+    /// A `GateHandle<KeyedBreakers<K>>`; whoever asks knows the kind of its keys.
+    circuits: Option<Arc<dyn Any + Send + Sync>>,
     throttle: Option<crate::GateHandle<crate::machines::Throttle>>,
     limit: Option<ConcurrencyLimitLayer>,
     admission: Option<AdmissionHandle>,
@@ -88,6 +93,11 @@ impl<L> Policy<L> {
         self.handles.breaker.as_ref()
     }
 
+    /// The circuits by key; `None` without any, or when their keys are of another kind.
+    pub fn circuits<K: CircuitKey>(&self) -> Option<&crate::GateHandle<KeyedBreakers<K>>> {
+        self.handles.circuits.as_deref()?.downcast_ref()
+    }
+
     /// The throttle; `None` without one.
     pub fn throttle(&self) -> Option<&crate::GateHandle<crate::machines::Throttle>> {
         self.handles.throttle.as_ref()
@@ -113,9 +123,26 @@ impl<L> Policy<L> {
         L: Layer<Inner<FnService<F>>>,
         L::Service: Service<(), Response = Response, Error = Error<E>>,
     {
+        self.call_about((), function).await
+    }
+
+    /// The same where the policy asks what a call is about: its key, its priority, whether it may be sent twice.
+    ///
+    /// What it is about is cloned per attempt and copy; a reference is cheap.
+    pub async fn call_about<About, F, Answer, Response, E>(
+        &self,
+        about: About,
+        function: F,
+    ) -> Result<Response, Error<E>>
+    where
+        F: Fn(Attempt) -> Answer,
+        Answer: Future<Output = Result<Response, E>>,
+        L: Layer<Inner<FnService<F>>>,
+        L::Service: Service<About, Response = Response, Error = Error<E>>,
+    {
         let mut service = self.layer(FnService::new(function));
         poll_fn(|context| service.poll_ready(context)).await?;
-        service.call(()).await
+        service.call(about).await
     }
 }
 
@@ -233,11 +260,41 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
         self.push(Part::CircuitBreaker(config), layer)
     }
 
+    /// The same with a circuit per key; `key` is a function from the request to its key. See [`KeyedBreakerLayer`].
+    pub fn circuit_breaker_by<Request, K: CircuitKey, F>(
+        mut self,
+        config: BreakerConfig,
+        keys: KeyedConfig,
+        key: F,
+    ) -> PolicyBuilder<Stack<KeyedBreakerLayer<K, F, C>, L>, C, P>
+    where
+        F: Fn(&Request) -> K + Clone,
+    {
+        let valid = KeyedBreakerLayer::new(config, keys, key.clone());
+        let layer = self.or_default(valid, "circuit_breaker", || {
+            KeyedBreakerLayer::new(BreakerConfig::default(), KeyedConfig::default(), key)
+        });
+        let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
+        self.handles.circuits = Some(Arc::new(layer.handle()));
+        self.push(Part::CircuitBreaker(config), layer)
+    }
+
     /// Sends less to a backend that refuses; see [`ThrottleLayer`].
-    pub fn throttle(mut self, config: ThrottleConfig) -> PolicyBuilder<Stack<ThrottleLayer<C>, L>, C, P> {
+    pub fn throttle(self, config: ThrottleConfig) -> PolicyBuilder<Stack<ThrottleLayer<C>, L>, C, P> {
+        self.throttle_by(config, Alike)
+    }
+
+    /// The same, where this says how much each request matters: a function from the request to its
+    /// [`Priority`](crate::Priority). The least important are held back first.
+    pub fn throttle_by<Q>(
+        mut self,
+        config: ThrottleConfig,
+        priorities: Q,
+    ) -> PolicyBuilder<Stack<ThrottleLayer<C, Q>, L>, C, P> {
         let valid = ThrottleLayer::new(config);
         let layer = self.or_default(valid, "throttle", || ThrottleLayer::new(ThrottleConfig::default()));
-        let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
+        let layer = layer.classify(self.classifier.clone()).prioritize(priorities);
+        let layer = layer.watched(self.watch.clone());
         self.handles.throttle = Some(layer.handle());
         self.push(Part::Throttle, layer)
     }

@@ -32,9 +32,10 @@ impl OneQuota {
 }
 
 impl Gate for OneQuota {
+    type About = ();
     type Permit = ();
 
-    fn admit(&mut self, now: Time, _: &mut Rng) -> Result<(), Rejection> {
+    fn admit(&mut self, now: Time, _: &mut Rng, (): ()) -> Result<(), Rejection> {
         let rejected =
             |retry_after| Err(Rejection { by: By::RateLimit, reason: "quota used up", retry_after });
         match self.limiter.acquire(now, &(), Request::default()) {

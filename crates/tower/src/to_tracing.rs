@@ -29,7 +29,8 @@ impl Observer for ToTracing {
             }
             Decision::Transition(transition) => {
                 let (from, to, reason) = (transition.from, transition.to, transition.reason);
-                tracing::warn!(target: "seaworthy", policy, kind, ?from, ?to, ?reason, "circuit changed");
+                let key = event.key;
+                tracing::warn!(target: "seaworthy", policy, kind, key, ?from, ?to, ?reason, "circuit changed");
             }
             Decision::Hedge { after } => {
                 tracing::info!(target: "seaworthy", policy, kind, after_ms = millis(after), "sent a second copy");

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use seaworthy_tower::{
-    AdmissionConfig, BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, Policy, RetryConfig,
-    ThrottleConfig, machines::breaker::State,
+    AdmissionConfig, BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, KeyedConfig, Policy,
+    Priority, RetryConfig, ThrottleConfig, machines::breaker::State,
 };
 use tower::{Layer, Service};
 
@@ -107,6 +107,20 @@ async fn all_nine_allocate_nothing_when_a_call_succeeds() {
         .unwrap();
     let (allocations, _) = measure(&mut policy.layer(AtOnce), 10_000);
     assert_eq!(allocations, 0);
+}
+
+#[tokio::test]
+async fn a_circuit_per_key_allocates_nothing_once_the_key_is_known() {
+    let policy = Policy::builder("keyed")
+        .circuit_breaker_by(BreakerConfig::default(), KeyedConfig::default(), |number: &u64| number % 100)
+        .throttle_by(ThrottleConfig::default(), |number: &u64| Priority::ALL[(number % 4) as usize])
+        .build()
+        .unwrap();
+    let mut service = policy.layer(AtOnce);
+    let (first, _) = measure(&mut service, 100);
+    let (allocations, per_call) = measure(&mut service, 10_000);
+    println!("a circuit per key and ranks: {per_call:.0} ns per call");
+    assert_eq!((first > 0, allocations), (true, 0));
 }
 
 /// Answers at the second poll, so that every timer of the stack is made and registered.

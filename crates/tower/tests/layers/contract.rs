@@ -20,6 +20,14 @@ macro_rules! for_every_layer {
         $check("retry, unsafe", RetryLayer::new(RetryConfig::default(), NotIdempotent).unwrap()).await;
         $check("hedge", HedgeLayer::new(hedge_soon(), Idempotent).unwrap()).await;
         $check("breaker", BreakerLayer::new(BreakerConfig::default()).unwrap()).await;
+        $check(
+            "keyed breaker",
+            KeyedBreakerLayer::new(BreakerConfig::default(), KeyedConfig::default(), |request: &u32| {
+                *request
+            })
+            .unwrap(),
+        )
+        .await;
         $check("limit", ConcurrencyLimitLayer::new(ConcurrencyConfig::default()).unwrap()).await;
         $check("limit with a queue", ConcurrencyLimitLayer::new(queueing()).unwrap()).await;
         $check("admission", AdmissionLayer::new(AdmissionConfig::default()).unwrap()).await;
@@ -29,6 +37,8 @@ macro_rules! for_every_layer {
             RateLimitLayer::new(RateLimitConfig { limit_for_period: 999, ..Default::default() }).unwrap(),
         )
         .await;
+        let ranked = ThrottleLayer::new(ThrottleConfig::default()).unwrap();
+        $check("throttle by rank", ranked.prioritize(|_: &u32| Priority::Sheddable)).await;
         $check("throttle", ThrottleLayer::new(ThrottleConfig::default()).unwrap()).await;
         $check("fallback", FallbackLayer::new(|_: Result<&u32, &Error<Broken>>| None)).await;
         $check("all of them", everything()).await;

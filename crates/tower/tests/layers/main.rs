@@ -9,6 +9,7 @@ mod drops;
 mod events;
 mod fallback;
 mod hedge;
+mod keyed;
 mod policy;
 mod rate_limit;
 mod retry;

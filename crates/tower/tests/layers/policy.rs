@@ -95,9 +95,10 @@ async fn any_machine_can_be_a_gate() {
     }
 
     impl Gate for EverySecond {
+        type About = ();
         type Permit = ();
 
-        fn admit(&mut self, _: Time, _: &mut Rng) -> Result<(), Rejection> {
+        fn admit(&mut self, _: Time, _: &mut Rng, (): ()) -> Result<(), Rejection> {
             self.arrivals += 1;
             let rejection =
                 Rejection { by: By::Other("every_second"), reason: "odd", retry_after: millis(1) };

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use seaworthy_tower::*;
-use tower::{Layer, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use crate::stub::{Broken, Reply, Stub, call};
 
@@ -64,6 +64,44 @@ async fn a_backend_that_refuses_is_asked_less_and_rejections_are_ours() {
     // Nine in ten are held back once the brake is on; nothing is while there are fewer than ten.
     assert!((1_700..=1_850).contains(&rejected), "{rejected} rejected");
     assert!(policy.throttle().unwrap().probability().get() > 0.89);
+}
+
+/// The least important first: nearly all that must be held back is taken from what can be shed.
+#[tokio::test(start_paused = true)]
+async fn what_matters_least_is_held_back_first() {
+    // Takes on 40 requests per second, of 100.
+    let free_at = std::sync::Mutex::new(tokio::time::Instant::now());
+    let classifier = move |_: Result<&u32, &Broken>| {
+        let (mut free_at, now) = (free_at.lock().unwrap(), tokio::time::Instant::now());
+        if *free_at > now + Duration::from_millis(100) {
+            return Verdict::OVERLOADED;
+        }
+        *free_at = now.max(*free_at) + Duration::from_millis(25);
+        Verdict::Success
+    };
+    let policy = Policy::builder("search")
+        .classify(std::sync::Arc::new(classifier) as std::sync::Arc<dyn Classify<u32, Broken> + Send + Sync>)
+        .total_timeout(Duration::from_secs(1))
+        .throttle_by(brake(), |request: &u32| match request % 2 {
+            0 => Priority::CriticalPlus,
+            _ => Priority::Sheddable,
+        })
+        .build()
+        .unwrap();
+    let mut service = policy.layer(Stub::always(Reply::OK));
+    let mut rejected = [0, 0];
+    for request in 0..4_000 {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        let answer = service.ready().await.unwrap().call(request).await;
+        rejected[(request % 2) as usize] += u32::from(answer.is_err());
+    }
+    let [important, sheddable] = rejected;
+    assert!(important < 20 && sheddable > 500, "{important} important, {sheddable} sheddable");
+    let brake = policy.throttle().unwrap();
+    assert!(brake.probability_of(Priority::Sheddable) > brake.probability_of(Priority::CriticalPlus));
+    let of = |priority| brake.counts_of(priority).requests;
+    let all = of(Priority::CriticalPlus) + of(Priority::Sheddable);
+    assert_eq!((brake.counts().requests, of(Priority::Critical)), (all, 0));
 }
 
 /// Impatient callers must not turn the brake, and neither must our own policies further in.
