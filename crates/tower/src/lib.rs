@@ -11,6 +11,7 @@ mod concurrency;
 mod describe;
 mod error;
 mod fallback;
+mod fallback_service;
 mod gate;
 mod hedge;
 mod inner;
@@ -42,6 +43,7 @@ pub use concurrency::{ConcurrencyConfig, ConcurrencyFuture, ConcurrencyLimit, Co
 pub use describe::Describe;
 pub use error::{By, Error, Rejection, Timeout, Which};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
+pub use fallback_service::{FallbackService, FallbackServiceFuture, FallbackServiceLayer};
 pub use gate::{Changed, Gate, GateFuture, GateHandle, GateLayer, Gated};
 pub use hedge::{Hedge, HedgeConfig, HedgeDelay, HedgeFuture, HedgeLayer};
 pub use inner::{Inner, InnerFuture, InnerLayer};
@@ -64,6 +66,7 @@ pub use to_tracing::ToTracing;
 pub use seaworthy_policy as machines;
 pub use seaworthy_policy::admission::Priority;
 pub use seaworthy_policy::call::Safety;
+pub use seaworthy_policy::fallback::FallbackConfig;
 pub use seaworthy_policy::keyed::KeyedConfig;
 pub use seaworthy_policy::stack::Severity;
 pub use seaworthy_policy::{

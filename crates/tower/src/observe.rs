@@ -72,6 +72,10 @@ pub enum Decision {
     HedgeWon,
     /// A failure was replaced by a fallback's answer.
     Fallback,
+    /// The fallback failed as well; the first failure stands.
+    FallbackFailed,
+    /// As many calls as may be were with the fallback; the failure stands.
+    FallbackBusy,
 }
 
 impl Decision {
@@ -86,6 +90,8 @@ impl Decision {
             Decision::Hedge { .. } => "hedge",
             Decision::HedgeWon => "hedge_won",
             Decision::Fallback => "fallback",
+            Decision::FallbackFailed => "fallback_failed",
+            Decision::FallbackBusy => "fallback_busy",
         }
     }
 }

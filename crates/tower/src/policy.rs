@@ -13,6 +13,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
+use seaworthy_policy::fallback::FallbackConfig;
 use seaworthy_policy::keyed::KeyedConfig;
 use seaworthy_policy::stack::Severity;
 use seaworthy_policy::{AdmissionConfig, BreakerConfig, BudgetConfig, ConfigError, ThrottleConfig};
@@ -27,6 +28,7 @@ use crate::classify::FailOnError;
 use crate::concurrency::{ConcurrencyConfig, ConcurrencyLimitLayer};
 use crate::error::Error;
 use crate::fallback::FallbackLayer;
+use crate::fallback_service::FallbackServiceLayer;
 use crate::hedge::{HedgeConfig, HedgeLayer};
 use crate::inner::{Inner, InnerLayer};
 use crate::keyed::{CircuitKey, KeyedBreakerLayer, KeyedBreakers};
@@ -173,6 +175,9 @@ pub struct PolicyBuilder<L, C = FailOnError, P = Idempotent> {
     handles: Handles,
 }
 
+/// One layer more.
+type With<M, L, C, P> = PolicyBuilder<Stack<M, L>, C, P>;
+
 impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
     /// Reads answers with this classifier, in the layers that follow.
     pub fn classify<D>(self, classifier: D) -> PolicyBuilder<L, D, P> {
@@ -206,6 +211,26 @@ impl<L, C: Clone, P: Clone> PolicyBuilder<L, C, P> {
     /// Answers in place of failures; see [`FallbackLayer`].
     pub fn fallback<F>(self, answer: F) -> PolicyBuilder<Stack<FallbackLayer<F, C>, L>, C, P> {
         let layer = FallbackLayer::new(answer).classify(self.classifier.clone()).watched(self.watch.clone());
+        self.push(Part::Fallback, layer)
+    }
+
+    /// Asks a second service in place of failures; `mark` turns its answers into ones that say so. What may be sent there is for
+    /// the builder's [`replay`](PolicyBuilder::replay) to say; see [`FallbackServiceLayer`].
+    pub fn fallback_to<B, M>(
+        mut self,
+        config: FallbackConfig,
+        backup: B,
+        mark: M,
+    ) -> With<FallbackServiceLayer<B, M, C, P>, L, C, P>
+    where
+        B: Clone,
+        M: Clone,
+    {
+        let make =
+            |config| FallbackServiceLayer::new(config, backup.clone(), mark.clone(), self.replay.clone());
+        let (valid, default) = (make(config), make(FallbackConfig::default()));
+        let layer = self.or_default(valid, "fallback", || default);
+        let layer = layer.classify(self.classifier.clone()).watched(self.watch.clone());
         self.push(Part::Fallback, layer)
     }
 

@@ -16,7 +16,12 @@ impl Observer for ToMetrics {
             Decision::Rejected(rejection) => rejection.by.as_str(),
             Decision::Timeout(timeout) => timeout.which.as_str(),
             Decision::Transition(transition) => state(&transition.to),
-            Decision::Retry { .. } | Decision::Hedge { .. } | Decision::HedgeWon | Decision::Fallback => "",
+            Decision::Retry { .. }
+            | Decision::Hedge { .. }
+            | Decision::HedgeWon
+            | Decision::Fallback
+            | Decision::FallbackFailed
+            | Decision::FallbackBusy => "",
         };
         let (policy, decision) = (event.policy.to_owned(), event.decision.name());
         counter!("seaworthy_decisions_total", "policy" => policy, "decision" => decision, "detail" => detail)

@@ -37,6 +37,12 @@ impl Observer for ToTracing {
             }
             Decision::HedgeWon => tracing::info!(target: "seaworthy", policy, kind, "second copy won"),
             Decision::Fallback => tracing::info!(target: "seaworthy", policy, kind, "fell back"),
+            Decision::FallbackFailed => {
+                tracing::warn!(target: "seaworthy", policy, kind, "the fallback failed too");
+            }
+            Decision::FallbackBusy => {
+                tracing::warn!(target: "seaworthy", policy, kind, "the fallback is busy");
+            }
         }
     }
 }

@@ -41,6 +41,11 @@ macro_rules! for_every_layer {
         $check("throttle by rank", ranked.prioritize(|_: &u32| Priority::Sheddable)).await;
         $check("throttle", ThrottleLayer::new(ThrottleConfig::default()).unwrap()).await;
         $check("fallback", FallbackLayer::new(|_: Result<&u32, &Error<Broken>>| None)).await;
+        // What the second service answers would hide the first one's errors.
+        let broken = Stub::always(Reply::BROKEN);
+        let second =
+            FallbackServiceLayer::new(FallbackConfig::default(), broken, |answer| answer, Idempotent);
+        $check("fallback service", second.unwrap()).await;
         $check("all of them", everything()).await;
     };
 }

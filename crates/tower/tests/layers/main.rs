@@ -8,6 +8,7 @@ mod contract;
 mod drops;
 mod events;
 mod fallback;
+mod fallback_service;
 mod hedge;
 mod keyed;
 mod policy;
