@@ -14,6 +14,7 @@ mod keyed;
 mod policy;
 mod rate_limit;
 mod retry;
+mod settle;
 mod stub;
 mod throttle;
 mod timeout;
