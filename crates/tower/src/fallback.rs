@@ -4,8 +4,8 @@
 //! copy, a shorter list. It does not see what the request itself was at fault for ([`Verdict::Ignored`]), and not a
 //! call that its caller gave up. What it answers should say that it is second best; nobody else will.
 //!
-//! The function is synchronous: a fallback that waits for another backend needs that backend's own timeout and breaker,
-//! so it is a call of its own (match on the error, then call the other service).
+//! The function is synchronous: what waits for another backend needs that one's own timeout and breaker, and a bound on how
+//! many wait there; see [`FallbackServiceLayer`](crate::FallbackServiceLayer).
 //!
 //! Belongs outermost: inside of a breaker or a retry it would pass failures off as success.
 

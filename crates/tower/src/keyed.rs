@@ -28,6 +28,27 @@ use crate::gate::{Changed, Gate, GateHandle, GateLayer, Gated};
 use crate::outcome::Ended;
 
 /// A circuit breaker with a circuit per key. One layer stands for one kind of backend; `F` knows the key of a request.
+///
+/// ```
+/// use seaworthy_tower::{BreakerConfig, InnerLayer, KeyedBreakerLayer, KeyedConfig};
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[derive(Clone)] struct Request { host: std::sync::Arc<str> }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = KeyedConfig { max_keys: 1_000, ..KeyedConfig::default() };
+/// let breakers = KeyedBreakerLayer::new(BreakerConfig::default(), keys, |request: &Request| request.host.clone())?;
+/// let circuits = breakers.handle();
+/// let mut client = ServiceBuilder::new()
+///     .layer(breakers)
+///     .layer(InnerLayer)
+///     .service(service_fn(|request: Request| async move { Ok::<_, std::io::Error>(request.host.len()) }));
+///
+/// assert_eq!(client.ready().await?.call(Request { host: "a.example".into() }).await?, 9);
+/// assert_eq!(circuits.keys(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub type KeyedBreakerLayer<K, F, C = FailOnError> = GateLayer<KeyedBreakers<K>, C, F>;
 
 /// A service behind a circuit per key.
@@ -74,6 +95,10 @@ pub struct KeyedPermit<K> {
 }
 
 impl<K: CircuitKey> KeyedBreakers<K> {
+    /// Bytes that one key takes at most with a window by time, what the registry keeps in reserve included; what the key
+    /// itself refers to is extra.
+    pub const BYTES_PER_KEY: usize = Keyed::<K, Circuit>::BYTES_PER_KEY;
+
     fn new(config: BreakerConfig, keys: KeyedConfig, now: Time) -> Self {
         let config = Arc::new(config);
         let shared = Circuit { breaker: Breaker::new(Arc::clone(&config), now), number: 0 };

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use seaworthy_tower::{
-    AdmissionConfig, BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, KeyedConfig, Policy,
-    Priority, RetryConfig, ThrottleConfig, machines::breaker::State,
+    AdmissionConfig, BreakerConfig, ConcurrencyConfig, Error, HedgeConfig, HedgeDelay, InnerLayer,
+    KeyedBreakerLayer, KeyedBreakers, KeyedConfig, Policy, Priority, RetryConfig, ThrottleConfig,
+    machines::breaker::State,
 };
 use tower::{Layer, Service};
 
@@ -18,17 +19,21 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated and not freed.
+    static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is handed to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        let _ = LIVE.try_with(|bytes| bytes.set(bytes.get().wrapping_add(layout.size())));
         // SAFETY: the caller's promise, handed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = LIVE.try_with(|bytes| bytes.set(bytes.get().wrapping_sub(layout.size())));
         // SAFETY: the caller's promise, handed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -121,6 +126,20 @@ async fn a_circuit_per_key_allocates_nothing_once_the_key_is_known() {
     let (allocations, per_call) = measure(&mut service, 10_000);
     println!("a circuit per key and ranks: {per_call:.0} ns per call");
     assert_eq!((first > 0, allocations), (true, 0));
+}
+
+#[tokio::test]
+async fn a_circuit_per_key_takes_no_more_than_it_says() {
+    const KEYS: u64 = 10_000;
+    let layer =
+        KeyedBreakerLayer::new(BreakerConfig::default(), KeyedConfig::default(), |number: &u64| *number);
+    let layer = layer.unwrap();
+    let before = LIVE.get();
+    measure(&mut layer.layer(InnerLayer.layer(AtOnce)), KEYS);
+    assert_eq!(layer.handle().keys() as u64, KEYS);
+    let each = LIVE.get().wrapping_sub(before) / KEYS as usize;
+    println!("{each} bytes per key, of at most {}", KeyedBreakers::<u64>::BYTES_PER_KEY);
+    assert!((200..=KeyedBreakers::<u64>::BYTES_PER_KEY).contains(&each), "{each} bytes");
 }
 
 /// Answers at the second poll, so that every timer of the stack is made and registered.

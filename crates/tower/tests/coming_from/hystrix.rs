@@ -74,3 +74,22 @@ async fn hystrix_bad_request_exception() {
         assert_eq!(answer, Err(Error::Inner(Broken)), "neither counted nor answered by the fallback");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn hystrix_command_key() {
+    assert_eq!(named(by_rate_alone(), &["getUser", "getOrders"]).await, [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_fallback_that_runs_another_command() {
+    // fallback.isolation.semaphore.maxConcurrentRequests: 1. There a second one fails with the first failure, too.
+    let backup = tower::service_fn(|(): ()| async {
+        tokio::time::sleep(millis(10)).await;
+        Ok::<_, Broken>("second best")
+    });
+    let one = FallbackConfig { max_concurrent_calls: 1, ..FallbackConfig::default() };
+    let policy = Policy::builder("story").fallback_to(one, backup, |answer| answer).build().unwrap();
+    let call = || policy.call(|_| async { Err::<&str, _>(Broken) });
+    let (first, second) = tokio::join!(call(), call());
+    assert_eq!((first, second), (Ok("second best"), Err(Error::Inner(Broken))));
+}

@@ -125,3 +125,8 @@ async fn bulkhead_max_concurrent_calls_and_max_wait_duration() {
 async fn time_limiter_timeout_duration() {
     assert!(!ends_in_time(millis(1_000), millis(1_010)).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn circuit_breaker_registry() {
+    assert_eq!(named(by_rate_alone(), &["backendA", "backendB"]).await, [false, true]);
+}

@@ -48,6 +48,21 @@ pub(crate) async fn opens_after(config: BreakerConfig, story: &str) -> Option<us
     None
 }
 
+/// The answers of a circuit per name to one call each, after a failure of the first name.
+pub(crate) async fn named(config: BreakerConfig, names: &[&'static str]) -> Vec<bool> {
+    let config = BreakerConfig { minimum_number_of_calls: 1, ..config };
+    let keyed =
+        Policy::builder("story")
+            .circuit_breaker_by(config, KeyedConfig::default(), |name: &&'static str| *name);
+    let policy = keyed.build().unwrap();
+    assert!(policy.call_about(names[0], |_| async { Err::<(), _>(Broken) }).await.is_err());
+    let mut passed = Vec::new();
+    for name in names {
+        passed.push(policy.call_about(*name, |_| async { Ok::<_, Broken>(()) }).await.is_ok());
+    }
+    passed
+}
+
 /// A breaker that failures have just opened.
 pub(crate) async fn open(config: BreakerConfig) -> BreakerLayer {
     let layer = BreakerLayer::new(config).unwrap();
