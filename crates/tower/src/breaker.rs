@@ -39,8 +39,9 @@ impl Gate for Breaker {
         Breaker::complete(self, now, rng, permit, ended.into());
     }
 
-    fn take_transition(&mut self) -> Option<Changed> {
-        Breaker::take_transition(self).map(|transition| Changed { transition, key: None })
+    #[inline]
+    fn take_transition(&mut self) -> Option<Box<Changed>> {
+        Breaker::take_transition(self).map(|transition| Box::new(Changed { transition, key: None }))
     }
 }
 

@@ -52,8 +52,8 @@ pub trait Gate: Send + 'static {
     /// Hears how it ended; called exactly once per permit.
     fn complete(&mut self, now: Time, rng: &mut Rng, permit: Self::Permit, ended: Ended);
 
-    /// The oldest change of state that nobody has been told of.
-    fn take_transition(&mut self) -> Option<Changed> {
+    /// The oldest change of state that nobody has been told of; boxed, because nearly every call has none to carry.
+    fn take_transition(&mut self) -> Option<Box<Changed>> {
         None
     }
 }
@@ -219,7 +219,9 @@ impl<G: Gate> Pass<G> {
             let answer = core.gate.admit(now, &mut core.rng, about);
             (answer, core.gate.take_transition())
         };
-        tell_transitions(handle, watch, transition);
+        if let Some(transition) = transition {
+            tell_transitions(handle, watch, transition);
+        }
         match answer {
             Ok(permit) => Ok(Pass {
                 handle: handle.clone(),
@@ -242,7 +244,9 @@ impl<G: Gate> Pass<G> {
             core.gate.complete(now, &mut core.rng, permit, ended);
             core.gate.take_transition()
         };
-        tell_transitions(&self.handle, &self.watch, transition);
+        if let Some(transition) = transition {
+            tell_transitions(&self.handle, &self.watch, transition);
+        }
     }
 }
 
@@ -258,10 +262,11 @@ impl<G: Gate> Drop for Pass<G> {
 }
 
 /// Tells of the one that was taken under the lock already, and of those behind it.
-fn tell_transitions<G: Gate>(handle: &GateHandle<G>, watch: &Watch, first: Option<Changed>) {
-    let mut next = first;
-    while let Some(Changed { transition, key }) = next {
-        watch.tell_of(key.as_deref(), Decision::Transition(transition));
+#[cold]
+fn tell_transitions<G: Gate>(handle: &GateHandle<G>, watch: &Watch, first: Box<Changed>) {
+    let mut next = Some(first);
+    while let Some(changed) = next {
+        watch.tell_of(changed.key.as_deref(), Decision::Transition(changed.transition));
         next = handle.shared.lock().gate.take_transition();
     }
 }

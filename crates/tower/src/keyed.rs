@@ -173,8 +173,8 @@ impl<K: CircuitKey> Gate for KeyedBreakers<K> {
         hear(&mut self.changed, &mut circuit.breaker, key.as_ref());
     }
 
-    fn take_transition(&mut self) -> Option<Changed> {
-        self.changed.pop_front()
+    fn take_transition(&mut self) -> Option<Box<Changed>> {
+        self.changed.pop_front().map(Box::new)
     }
 }
 
