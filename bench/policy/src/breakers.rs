@@ -12,10 +12,11 @@ use hot_paths::{FOR_EVER, Held};
 use recloser::Recloser;
 use seaworthy_policy::breaker::Outcome;
 use seaworthy_policy::{Breaker, BreakerConfig, Time};
+use seaworthy_tower::{BreakerLayer, InnerLayer};
 use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer, SlidingWindowType};
 
-use crate::case::{Case, FAILSAFE, OURS, RECLOSER, RESILIENCE};
+use crate::case::{AS_A_LAYER, Case, FAILSAFE, OURS, RECLOSER, RESILIENCE};
 use crate::layers::AtOnce;
 use crate::measure::{block_on, parking_waker, share_out};
 
@@ -32,7 +33,8 @@ fn closed() -> Held<Breaker> {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![alone()];
     for threads in THREADS {
-        cases.extend([ours(threads), ours_with_clock(threads), resilience(threads)]);
+        cases.extend([ours(threads), ours_with_clock(threads)]);
+        cases.extend(as_layers(threads));
         cases.extend([failsafe(threads), recloser(threads)]);
     }
     cases.extend(rejections());
@@ -87,13 +89,24 @@ fn ours_with_clock(threads: usize) -> Case {
     Case::new("breaker", "admit and complete", format!("{OURS}, reads the clock twice"), run).on(threads)
 }
 
-fn resilience(threads: usize) -> Case {
-    let layer = CircuitBreakerLayer::builder()
+/// A breaker that exists as a layer only, and ours as one beside it.
+fn as_layers(threads: usize) -> [Case; 2] {
+    let ours = BreakerLayer::new(BreakerConfig::default()).expect("a valid configuration");
+    let theirs = CircuitBreakerLayer::builder()
         .sliding_window_type(SlidingWindowType::CountBased)
         .sliding_window_size(100)
         .build()
         .expect("a valid configuration");
-    let service = layer.layer(AtOnce);
+    [
+        as_layer(OURS, threads, ours.layer(InnerLayer.layer(AtOnce))),
+        as_layer(RESILIENCE, threads, theirs.layer(AtOnce)),
+    ]
+}
+
+fn as_layer<S>(who: &str, threads: usize, service: S) -> Case
+where
+    S: Service<u64> + Clone + Sync + 'static,
+{
     let run = move |calls: u64| {
         share_out_or_run(threads, calls, |_, calls| {
             let mut service = service.clone();
@@ -106,7 +119,7 @@ fn resilience(threads: usize) -> Case {
             }
         });
     };
-    Case::new("breaker", "admit and complete", RESILIENCE, run).on(threads)
+    Case::new("breaker", "admit and complete", format!("{who}{AS_A_LAYER}"), run).on(threads)
 }
 
 fn failsafe_breaker(wait: Duration) -> impl failsafe::CircuitBreaker + Send + Sync + 'static {

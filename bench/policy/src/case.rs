@@ -6,6 +6,8 @@ pub(crate) const TOWER: &str = "tower";
 pub(crate) const RESILIENCE: &str = "tower-resilience";
 pub(crate) const FAILSAFE: &str = "failsafe";
 pub(crate) const RECLOSER: &str = "recloser";
+/// Behind the name of a breaker that is measured as a layer among breakers that are not.
+pub(crate) const AS_A_LAYER: &str = ", as a layer";
 
 /// One row of the results.
 pub(crate) struct Case {

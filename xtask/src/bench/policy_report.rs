@@ -8,7 +8,10 @@ use crate::bench::policy::heading;
 use crate::bench::statistics::{Samples, two_decimals};
 
 const OURS: &str = "seaworthy";
-const RESILIENCE: &str = "tower-resilience";
+/// Theirs exists as a layer only, with what it wraps in futures and reads of clocks; so it is compared with both of ours.
+const AS_A_LAYER: &str = ", as a layer";
+const OUR_LAYER: &str = "seaworthy, as a layer";
+const THEIR_LAYER: &str = "tower-resilience, as a layer";
 /// Every failure to open a circuit counts against it from here on: more calls than these are not made.
 const NEVER: &str = "never";
 
@@ -66,7 +69,8 @@ pub(crate) fn verdicts(report: &Value) -> Value {
     let breaker = cost(&rows, "breaker", calls, OURS);
     let eight =
         find(&rows, "breaker", calls, OURS, 8).map_or(f64::NAN, |row| row.samples("elapsed_ns").median());
-    let theirs = cost(&rows, "breaker", calls, RESILIENCE);
+    let our_layer = cost(&rows, "breaker", calls, OUR_LAYER);
+    let their_layer = cost(&rows, "breaker", calls, THEIR_LAYER);
     let stack = find(&rows, "stack", "five policies", OURS, 1);
     let allocations = stack.and_then(|row| row.0["allocations"].as_f64()).unwrap_or(f64::NAN);
     let rejection = cost(&rows, "rejection", "turned away by an open circuit", OURS);
@@ -80,7 +84,8 @@ pub(crate) fn verdicts(report: &Value) -> Value {
     let all = [
         ("breaker behind a lock, one thread, ns", breaker, 30.0),
         ("the same on eight threads, elapsed ns", eight, 80.0),
-        ("breaker behind a lock / tower-resilience's", breaker / theirs, 0.25),
+        ("our machine behind a lock / tower-resilience's layer", breaker / their_layer, 0.25),
+        ("our layer / tower-resilience's layer", our_layer / their_layer, 1.0),
         ("five policies, ns", cost(&rows, "stack", "five policies", OURS), 250.0),
         ("five policies, allocations", allocations, 0.0),
         ("rejection, ns", rejection, 50.0),
@@ -130,10 +135,13 @@ fn line(out: &mut String, rows: &[Row<'_>], row: &Row<'_>) -> fmt::Result {
     let net = cpu.median() - bare(rows, row.word("group"), row.word("what"));
     let elapsed = row.samples("elapsed_ns").median();
     write!(out, "  {:<38} {spread:>32} {elapsed:>10.1} {net:>10.1}", row.word("who"))?;
-    let ours = find(rows, row.word("group"), row.word("what"), OURS, row.threads());
-    if let Some(ours) = ours.filter(|_| row.word("who") != OURS) {
-        let ours = ours.cost() - bare(rows, row.word("group"), row.word("what"));
-        write!(out, "  x {:.2} of ours", net / ours)?;
+    for (who, name) in [(OURS, "ours"), (OUR_LAYER, "our layer")] {
+        let ours = find(rows, row.word("group"), row.word("what"), who, row.threads());
+        let is_comparable = who == OURS || row.word("who").ends_with(AS_A_LAYER);
+        if let Some(ours) = ours.filter(|_| row.word("who") != who && is_comparable) {
+            let ours = ours.cost() - bare(rows, row.word("group"), row.word("what"));
+            write!(out, "  x {:.2} of {name}", net / ours)?;
+        }
     }
     if let Some(allocations) = row.0["allocations"].as_f64().filter(|count| *count >= 0.01) {
         write!(out, "  {allocations:.0} allocations")?;
@@ -163,4 +171,28 @@ fn opening(out: &mut String, report: &Value) -> fmt::Result {
         writeln!(out, "  {:<38} {:<34} {}", word("who"), word("what"), failures.join(", "))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_compared_with_our_machine_and_with_our_layer() {
+        let row = |who: &str, cpu_ns: f64| {
+            json!({ "group": "breaker", "what": "admit and complete", "who": who,
+            "threads": 1, "cpu_ns": [cpu_ns], "elapsed_ns": [cpu_ns], "allocations": 0.0, "calls": 1 })
+        };
+        let rows = [row(OURS, 10.0), row(OUR_LAYER, 60.0), row(THEIR_LAYER, 120.0), row("recloser", 5.0)];
+        let mut report = json!({ "rows": rows });
+        report["verdicts"] = verdicts(&report);
+        let text = text(&report).unwrap();
+        let line =
+            |start: &str| text.lines().find(|line| line.trim_start().starts_with(start)).unwrap().trim_end();
+        assert!(line(THEIR_LAYER).ends_with("x 12.00 of ours  x 2.00 of our layer"));
+        assert!(line("recloser").ends_with("x 0.50 of ours"), "what is no layer is not compared with one");
+        assert!(line(OUR_LAYER).ends_with("x 6.00 of ours"));
+        assert!(text.contains("our machine behind a lock / tower-resilience's layer: 0.08, target <= 0.25"));
+        assert!(text.contains("our layer / tower-resilience's layer: 0.5, target <= 1.0"));
+    }
 }
