@@ -3,6 +3,7 @@
 use crate::codes::Code;
 use crate::decode::decode;
 use crate::diagnostic::{Diagnostic, quoted};
+use crate::keys::{SPEC, Table};
 use crate::plan::Plan;
 use crate::resolve::resolve;
 use crate::source::{Source, Span};
@@ -37,10 +38,15 @@ pub fn unreadable(name: &str, reason: &str) -> LoadOutcome {
 
 /// Reads a spec from bytes; `name` is what messages call it, and its folder is where relative paths start.
 pub fn parse(name: &str, bytes: impl AsRef<[u8]>) -> LoadOutcome {
-    let (source, root, mut diagnostics) = yaml::read(name, bytes.as_ref());
+    parse_as(&SPEC, name, bytes.as_ref())
+}
+
+/// Reads a spec in a language with these keys.
+pub(crate) fn parse_as(table: &'static Table, name: &str, bytes: &[u8]) -> LoadOutcome {
+    let (source, root, mut diagnostics) = yaml::read(name, bytes);
     let mut plan = None;
     if let Some(root) = root {
-        let (object, problems) = decode(&root);
+        let (object, problems) = decode(table, &root);
         diagnostics.extend(problems);
         if let Some(object) = object {
             let (resolved, problems) = resolve(&source, &object);

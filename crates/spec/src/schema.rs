@@ -13,7 +13,12 @@ const MATCH: &str = "^([A-Z]+ +)?/[^ ?#]*$";
 
 /// The schema that `seaworthy schema` prints.
 pub fn schema() -> Value {
-    let mut schema = object(&SPEC);
+    schema_of(&SPEC)
+}
+
+/// The schema of a spec with these keys.
+pub(crate) fn schema_of(table: &'static Table) -> Value {
+    let mut schema = object(table);
     schema.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
     schema.insert("title".into(), "Seaworthy spec".into());
     if let Some(version) = schema.get_mut("properties").and_then(|keys| keys.get_mut("seaworthy")) {
@@ -89,6 +94,8 @@ fn shape(shape_: Shape) -> Value {
         Shape::UrlPath => pattern("^/"),
         Shape::Match => pattern(MATCH),
         Shape::Request => pattern("^[A-Z]+ +/[^ #]*$"),
+        Shape::Delivery => pattern("^(POST|PUT|PATCH) +[A-Za-z][A-Za-z0-9_-]*/[^ #]*$"),
+        Shape::Secret => pattern("^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"),
         Shape::Ids => pattern("\\[\\]"),
         Shape::Json => json!({}),
         Shape::Object(table) => Value::Object(object(table)),

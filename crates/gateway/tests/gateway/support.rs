@@ -84,6 +84,8 @@ pub(crate) fn plan(services: Vec<ServicePlan>, routes: Vec<RoutePlan>) -> Plan {
         settings: Vec::new(),
         ablated: Vec::new(),
         cache: seaworthy_spec::plan::CacheLimits::default(),
+        queues: Vec::new(),
+        topics: Vec::new(),
     }
 }
 

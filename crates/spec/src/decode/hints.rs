@@ -48,13 +48,15 @@ pub(super) fn unknown_key(table: &Table, key: &str, value: Option<&str>) -> Stri
 fn homes(key: &str) -> Vec<String> {
     let mut found = Vec::new();
     search(&SPEC, "", key, &mut found);
-    found.sort_by_key(|path| path.matches('.').count());
+    // Queues share many words with policies, which are what is meant more often.
+    let of_queues = |path: &str| path.starts_with("queues") || path.starts_with("topics");
+    found.sort_by_key(|path| (of_queues(path), path.matches('.').count()));
     found
 }
 
 fn search(table: &'static Table, path: &str, key: &str, found: &mut Vec<String>) {
-    for Key { name, shape, later, .. } in table.all() {
-        if *name == key && !later && !path.is_empty() {
+    for Key { name, shape, .. } in table.all().filter(|key| !key.later) {
+        if *name == key && !path.is_empty() {
             found.push(path.to_owned());
         }
         let inner = if path.is_empty() { (*name).to_owned() } else { format!("{path}.{name}") };

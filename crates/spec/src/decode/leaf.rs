@@ -2,6 +2,7 @@
 
 use super::forms::{self, Problem, Unreadable};
 use super::http::{self, Refusal};
+use super::push;
 use super::size::size;
 use super::value::Data;
 use crate::codes::Code;
@@ -48,6 +49,20 @@ pub(super) fn leaf(shape: Shape, scalar: &Scalar, span: Span) -> Result<Data, Di
         Shape::Request => http::request(text)
             .map(|(method, path)| Data::Request { method, path })
             .map_err(|error| reader.refused(error)),
+        Shape::Delivery => push::delivery(text)
+            .map(|(method, service, path)| Data::Delivery {
+                method: method.to_owned(),
+                service: service.to_owned(),
+                path: path.to_owned(),
+            })
+            .map_err(|error| reader.refused(error)),
+        Shape::Secret => push::secret(text).map(|()| Data::Text(text.to_owned())).ok_or_else(|| {
+            // Neither the text nor its line: it may be the secret.
+            Diagnostic::new(Code::Malformed, span, "a secret does not stand in the spec")
+                .without_snippet()
+                .label("not `env:NAME` or `file:PATH`")
+                .help("write `env:NAME` or `file:PATH`, and change the secret if it was one")
+        }),
         Shape::Ids => http::id_path(text).map(Data::Ids).map_err(|error| reader.refused(error)),
         Shape::Command => http::command(text).map(Data::Command).map_err(|error| reader.refused(error)),
         Shape::Json | Shape::Object(_) | Shape::Map(..) | Shape::List(_) | Shape::Either(_) => {

@@ -6,6 +6,7 @@ mod hints;
 mod http;
 #[expect(clippy::result_large_err, reason = "an error is built once per wrong value, to be read by a person")]
 mod leaf;
+mod push;
 mod size;
 mod value;
 mod walk;

@@ -16,7 +16,7 @@ pub(crate) fn size(text: &str) -> Result<u64, Unreadable> {
     let Some((_, bytes)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         let help = match our_unit(unit.trim()) {
             Some(name) => format!("write `{count}{name}`"),
-            None if unit.is_empty() => format!("write `{count}MiB` or `{count}KiB`"),
+            None if unit.is_empty() => format!("write `{count}KiB` for kibibytes or `{count}B` for bytes"),
             None => "the units are `B`, `KiB`, `MiB` and `GiB`".to_owned(),
         };
         return unreadable(Problem::Unit, Some(help));
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_no_size_is_told_what_to_write() {
         for (text, problem, help) in [
-            ("64", Problem::Unit, Some("write `64MiB` or `64KiB`")),
+            ("64", Problem::Unit, Some("write `64KiB` for kibibytes or `64B` for bytes")),
             ("64MB", Problem::Unit, Some("write `64MiB`")),
             ("64 KiB", Problem::Unit, Some("write `64KiB`")),
             ("64Mi", Problem::Unit, Some("write `64MiB`")),

@@ -37,6 +37,11 @@ pub(crate) enum Data {
         method: String,
         path: String,
     },
+    Delivery {
+        method: String,
+        service: String,
+        path: String,
+    },
     Ids(IdPath),
     Json(String),
     Command(Vec<String>),

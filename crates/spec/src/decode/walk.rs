@@ -1,18 +1,20 @@
 //! Walks the tree beside the table of keys.
 
+use std::fmt::Write as _;
+
 use super::hints;
 use super::leaf::{bad_name, leaf, name_problem};
 use super::value::{Data, Object, Value};
 use crate::codes::Code;
-use crate::diagnostic::{Diagnostic, quoted};
-use crate::keys::{Key, SPEC, Shape, Table};
+use crate::diagnostic::{Diagnostic, Location, quoted};
+use crate::keys::{Key, Shape, Table};
 use crate::source::Span;
 use crate::yaml::{MERGE, Name, Node, NodeValue, Scalar, ScalarKind, old_boolean};
 
-/// Decodes a whole spec. What could not be read is in the diagnostics and counts as given.
-pub(crate) fn decode(root: &Node) -> (Option<Object>, Vec<Diagnostic>) {
+/// Decodes a whole spec that has these keys. What could not be read is in the diagnostics and counts as given.
+pub(crate) fn decode(table: &'static Table, root: &Node) -> (Option<Object>, Vec<Diagnostic>) {
     let mut walk = Walk { path: Vec::new(), problems: Vec::new() };
-    let value = walk.value(Shape::Object(&SPEC), root);
+    let value = walk.value(Shape::Object(table), root);
     let object = if let Data::Object(object) = value.data { Some(object) } else { None };
     (object, walk.problems)
 }
@@ -23,8 +25,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn report(&mut self, diagnostic: Diagnostic) {
+    fn report(&mut self, mut diagnostic: Diagnostic) {
         let path = self.path.join(".");
+        if diagnostic.location == Location::File {
+            // What must not be shown has to be found all the same.
+            let _ = write!(diagnostic.message, ": `{path}`");
+        }
         self.problems.push(if path.is_empty() { diagnostic } else { diagnostic.path(path) });
     }
 

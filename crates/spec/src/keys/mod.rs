@@ -6,6 +6,7 @@ mod cache;
 mod entrance;
 mod failure;
 mod policy;
+pub(crate) mod queues;
 mod service;
 mod table;
 mod top;
@@ -13,6 +14,8 @@ mod traffic;
 
 pub(crate) use table::{Key, Shape, Table};
 pub(crate) use top::SPEC;
+#[cfg(test)]
+pub(crate) use top::{SPEC_ACCEPTING_QUEUES, SPEC_REFUSING_QUEUES};
 
 #[cfg(test)]
 mod tests {

@@ -195,7 +195,7 @@ static ROUTE_HEDGE: Table = Table {
     aliases: HEDGE_FOREIGN,
 };
 
-static CIRCUIT_BREAKER: Table = Table {
+pub(super) static CIRCUIT_BREAKER: Table = Table {
     what: "a circuit breaker",
     keys: &[&[
         key(

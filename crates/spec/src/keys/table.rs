@@ -90,6 +90,10 @@ pub(crate) enum Shape {
     Match,
     /// What a load sends.
     Request,
+    /// Method, service and path that jobs are sent to.
+    Delivery,
+    /// Where a secret is.
+    Secret,
     /// Where ids stand in a JSON document.
     Ids,
     /// Any YAML, as JSON.
@@ -181,6 +185,8 @@ impl Shape {
             Self::UrlPath => "a path such as `/readyz`".into(),
             Self::Match => "a match such as `GET /events/**`, `/chat/**` or `POST /tickets`".into(),
             Self::Request => "a request such as `POST /tickets`".into(),
+            Self::Delivery => "a delivery such as `POST api/tickets`".into(),
+            Self::Secret => "the place of a secret: `env:NAME` or `file:PATH`".into(),
             Self::Ids => "a path to ids such as `[].buyer`".into(),
             Self::Json => "any value".into(),
             Self::Command => "a command such as `./api --port 8080`".into(),

@@ -4,63 +4,67 @@ use super::cache::{DEGRADE, GATEWAY_CACHE, ROUTE_CACHE};
 use super::entrance::{CONCURRENCY_KEY, PRIORITY_KEY, RATE_LIMIT_KEY};
 use super::failure::FAILURE;
 use super::policy::{IDEMPOTENCY, ROUTE_POLICY};
+use super::queues;
 use super::service::SERVICE;
-use super::table::{Shape, Table, alias, key};
+use super::table::{Alias, Key, Shape, Table, alias, key};
 
 /// The whole spec.
-pub(crate) static SPEC: Table = Table {
-    what: "a spec",
-    keys: &[&[
-        key("seaworthy", Shape::Text, "Version of the language; must be `v1`.").required(),
-        key("name", Shape::Name, "Name of the system.").required(),
-        key("gateway", Shape::Object(&GATEWAY), "The door that clients come through."),
-        key("admin", Shape::Object(&ADMIN), "Admin API, metrics and health."),
-        key(
-            "zones",
-            Shape::List(&Shape::Name),
-            "Failure domains: what can fail together. Replicas are spread over them.",
-        ),
-        key("services", Shape::Map(&Shape::Object(&SERVICE), "service names"), "What serves requests.")
-            .required(),
-        key(
-            "data",
-            Shape::Map(&Shape::Object(&DATASET), "dataset names"),
-            "Datasets, and where their copies are.",
-        ),
-        key(
-            "routes",
-            Shape::Map(&Shape::Object(&ROUTE), "route names"),
-            "Which service gets which requests.",
-        ),
-        key(
-            "load",
-            Shape::Map(&Shape::Object(&LOAD), "load names"),
-            "What a drill sends, and how it reads back what was acknowledged.",
-        ),
-        key(
-            "failures",
-            Shape::Map(&Shape::Object(&FAILURE), "failure names"),
-            "What the system must survive, and what its users may notice meanwhile.",
-        ),
-        key("store", Shape::Text, "Where durable work is kept.").later(),
-        key("queues", Shape::Json, "Durable queues.").later(),
-        key("topics", Shape::Json, "Durable topics.").later(),
-        key("slos", Shape::Json, "Service level objectives.").later(),
-        key("roles", Shape::Json, "Primary and standby.").later(),
-    ]],
-    rest: None,
-    exactly_one: &[],
-    aliases: &[
-        alias("version", "write `seaworthy: v1`"),
-        alias("listen", "write `gateway: { listen: {} }`"),
-        alias("backends", "the word here is `services`"),
-        alias("upstreams", "the word here is `services`, with `endpoints`"),
-        alias("clusters", "the word here is `services`, with `endpoints`"),
-        alias("loads", "the word here is `load`"),
-        alias("faults", "the word here is `failures`; each has a `fault`"),
-        alias("experiments", "the word here is `failures`"),
-    ],
-};
+pub(crate) static SPEC: Table = spec(&[TOP, queues::TOP_KEYS]);
+
+/// As when queues and topics are in effect.
+#[cfg(test)]
+pub(crate) static SPEC_ACCEPTING_QUEUES: Table = spec(&[TOP, queues::ACCEPTED]);
+/// As before that.
+#[cfg(test)]
+pub(crate) static SPEC_REFUSING_QUEUES: Table = spec(&[TOP, queues::REFUSED]);
+
+const fn spec(keys: &'static [&'static [Key]]) -> Table {
+    Table { what: "a spec", keys, rest: None, exactly_one: &[], aliases: FOREIGN }
+}
+
+static TOP: &[Key] = &[
+    key("seaworthy", Shape::Text, "Version of the language; must be `v1`.").required(),
+    key("name", Shape::Name, "Name of the system.").required(),
+    key("gateway", Shape::Object(&GATEWAY), "The door that clients come through."),
+    key("admin", Shape::Object(&ADMIN), "Admin API, metrics and health."),
+    key(
+        "zones",
+        Shape::List(&Shape::Name),
+        "Failure domains: what can fail together. Replicas are spread over them.",
+    ),
+    key("services", Shape::Map(&Shape::Object(&SERVICE), "service names"), "What serves requests.")
+        .required(),
+    key(
+        "data",
+        Shape::Map(&Shape::Object(&DATASET), "dataset names"),
+        "Datasets, and where their copies are.",
+    ),
+    key("routes", Shape::Map(&Shape::Object(&ROUTE), "route names"), "Which service gets which requests."),
+    key(
+        "load",
+        Shape::Map(&Shape::Object(&LOAD), "load names"),
+        "What a drill sends, and how it reads back what was acknowledged.",
+    ),
+    key(
+        "failures",
+        Shape::Map(&Shape::Object(&FAILURE), "failure names"),
+        "What the system must survive, and what its users may notice meanwhile.",
+    ),
+    key("store", Shape::Text, "Where durable work is kept.").later(),
+    key("slos", Shape::Json, "Service level objectives.").later(),
+    key("roles", Shape::Json, "Primary and standby.").later(),
+];
+
+const FOREIGN: &[Alias] = &[
+    alias("version", "write `seaworthy: v1`"),
+    alias("listen", "write `gateway: { listen: {} }`"),
+    alias("backends", "the word here is `services`"),
+    alias("upstreams", "the word here is `services`, with `endpoints`"),
+    alias("clusters", "the word here is `services`, with `endpoints`"),
+    alias("loads", "the word here is `load`"),
+    alias("faults", "the word here is `failures`; each has a `fault`"),
+    alias("experiments", "the word here is `failures`"),
+];
 
 static GATEWAY: Table = Table {
     what: "the gateway",

@@ -7,6 +7,7 @@ mod entrance;
 mod failure;
 mod load;
 mod promise;
+mod queues;
 mod route;
 mod service;
 mod traffic;
@@ -17,6 +18,7 @@ pub use entrance::{EntrancePlan, Gated, KeySource};
 pub use failure::{FailurePlan, FaultKind, FaultPlan, Mechanism, Response, Target};
 pub use load::{IdPath, IdStep, LoadPlan, ReadBack};
 pub use promise::{During, Limit, Promise, Word};
+pub use queues::{DedupePlan, LanePlan, PushPlan, QueuePlan, SecretSource, SubscriberPlan, TopicPlan};
 pub use route::{DegradeStep, RouteMatch, RoutePlan};
 pub use service::{
     DataPlan, Need, ProbeAction, ProbePlan, ProcessPlan, ReplicaPlan, ServiceKind, ServicePlan,

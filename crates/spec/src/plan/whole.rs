@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    CacheLimits, DataPlan, EntrancePlan, FailurePlan, LoadPlan, Mechanism, RoutePlan, ServiceKind,
-    ServicePlan, Target,
+    CacheLimits, DataPlan, EntrancePlan, FailurePlan, LoadPlan, Mechanism, QueuePlan, RoutePlan, ServiceKind,
+    ServicePlan, Target, TopicPlan,
 };
 
 /// A whole spec, resolved.
@@ -36,6 +36,10 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Routes, most specific first: the first match wins.
     pub routes: Vec<RoutePlan>,
+    /// Queues of jobs, in the order of the spec.
+    pub queues: Vec<QueuePlan>,
+    /// Topics of events, in the order of the spec.
+    pub topics: Vec<TopicPlan>,
     /// Datasets.
     pub data: Vec<DataPlan>,
     /// Loads in the order of the spec.

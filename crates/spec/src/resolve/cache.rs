@@ -55,7 +55,8 @@ impl Resolver<'_> {
         limits
     }
 
-    fn size(&mut self, section: &Section<'_>, key: &str, default: u64) -> u64 {
+    /// A size in bytes.
+    pub(super) fn size(&mut self, section: &Section<'_>, key: &str, default: u64) -> u64 {
         let given = section.get(key).and_then(Value::as_count);
         self.effective(section, key, given, (default, Origin::Default), |size| show_size(*size))
     }

@@ -198,7 +198,11 @@ impl Resolver<'_> {
     }
 
     /// Reports what a machine could not work with, in its own words.
-    fn require_valid(&mut self, section: &Section<'_>, valid: Result<(), ConfigError>) -> Option<()> {
+    pub(super) fn require_valid(
+        &mut self,
+        section: &Section<'_>,
+        valid: Result<(), ConfigError>,
+    ) -> Option<()> {
         let Err(error) = valid else { return Some(()) };
         let object = section.object?;
         let at = object.table.find(error.field).and_then(|_| section.get(error.field));
@@ -216,7 +220,7 @@ impl Resolver<'_> {
     }
 }
 
-fn priority_of(word: &str) -> Priority {
+pub(super) fn priority_of(word: &str) -> Priority {
     match word {
         "sheddable" => Priority::Sheddable,
         "sheddable_plus" => Priority::SheddablePlus,
@@ -225,7 +229,7 @@ fn priority_of(word: &str) -> Priority {
     }
 }
 
-fn word_of(priority: Priority) -> &'static str {
+pub(super) fn word_of(priority: Priority) -> &'static str {
     match priority {
         Priority::Sheddable => "sheddable",
         Priority::SheddablePlus => "sheddable_plus",
@@ -235,7 +239,7 @@ fn word_of(priority: Priority) -> &'static str {
 }
 
 /// A token of RFC 9110 §5.6.2.
-fn is_field_name(text: &str) -> bool {
+pub(super) fn is_field_name(text: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.len() <= 64 && text.bytes().all(is_token)
 }

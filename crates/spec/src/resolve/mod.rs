@@ -10,6 +10,7 @@ mod guard;
 mod loads;
 mod policy;
 mod promises;
+mod queues;
 mod resolver;
 mod routes;
 mod services;

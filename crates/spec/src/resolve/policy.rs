@@ -296,7 +296,7 @@ impl Resolver<'_> {
         self.peers(section, &own)
     }
 
-    fn breaker(&mut self, section: &Section<'_>, attempt_timeout: Duration) -> BreakerConfig {
+    pub(super) fn breaker(&mut self, section: &Section<'_>, attempt_timeout: Duration) -> BreakerConfig {
         let default = BreakerConfig::default();
         let slow = section.get("slow_call_duration_threshold").and_then(Value::as_duration);
         let show = |slow: &Option<Duration>| slow.map_or_else(|| "none".to_owned(), show_duration);

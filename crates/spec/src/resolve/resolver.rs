@@ -67,6 +67,7 @@ impl<'a> Resolver<'a> {
         let services = self.services();
         let data = self.datasets(&services);
         let routes = self.routes(&services);
+        let (queues, topics) = (self.queues(), self.topics());
         let loads = self.loads(&routes);
         let failures = self.failures(&services, &loads);
         self.addresses(listen, admin, &services);
@@ -86,6 +87,8 @@ impl<'a> Resolver<'a> {
             zones: if zones.is_empty() { vec![String::new()] } else { zones },
             services,
             routes,
+            queues,
+            topics,
             data,
             loads,
             failures,

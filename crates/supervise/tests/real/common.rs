@@ -274,5 +274,7 @@ fn plan(folder: &Path, services: Vec<ServicePlan>) -> Plan {
         settings: Vec::new(),
         ablated: Vec::new(),
         cache: seaworthy_spec::plan::CacheLimits::default(),
+        queues: Vec::new(),
+        topics: Vec::new(),
     }
 }
