@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{DeliveryConfig, Guarantee};
+use super::config::DeliveryConfig;
 use super::gate::{Gate, Gates};
 use super::held::{Held, HeldJob, Phase, Started};
-use super::order::{Order, Place};
+use super::order::Order;
 use super::verdict::{THROTTLED_MIN, Verdict, for_breaker, judge};
 use super::vocabulary::{Answer, Because, Job, JobId, Mode, Reason, Step, turn};
 use crate::breaker::{self, Breaker};
@@ -25,17 +25,17 @@ pub const GIVEN_BACK_PER_SECOND: u32 = 1_000;
 /// Which jobs are attempted now, which wait, and what becomes of each.
 #[derive(Debug)]
 pub struct Delivery {
-    config: Arc<DeliveryConfig>,
-    held: Held,
-    order: Order,
-    gates: Gates,
+    pub(super) config: Arc<DeliveryConfig>,
+    pub(super) held: Held,
+    pub(super) order: Order,
+    pub(super) gates: Gates,
     paused: bool,
     disabled: bool,
     draining: bool,
     /// The present second, and how many were given back in it.
     second: Time,
     given_back: u32,
-    steps: VecDeque<Step>,
+    pub(super) steps: VecDeque<Step>,
     latest: Time,
 }
 
@@ -261,77 +261,7 @@ impl Delivery {
         assert!(!idle, "a job waits although it may go");
     }
 
-    fn receive(&mut self, now: Time, job: Job) {
-        if job.lease_until <= now {
-            self.steps.push_back(Step::Lost { job: job.id });
-            return;
-        }
-        if let Some(reason) = self.dead_on_arrival(now, &job) {
-            let Job { id, attempts, .. } = job;
-            if let Some(key) = job.order_key {
-                let next = self.order.forget(key, id);
-                self.let_go(next);
-            }
-            self.steps.push_back(Step::Dead { job: id, attempts, reason });
-            return;
-        }
-        let because = match self.mode() {
-            Mode::Running if self.held.len() < self.config.held_max() => None,
-            Mode::Running => Some(Because::Full),
-            Mode::Paused => Some(Because::Paused),
-            Mode::Disabled => Some(Because::Disabled),
-            Mode::Draining => Some(Because::Draining),
-        };
-        if let Some(because) = because {
-            if let Some(key) = job.order_key {
-                self.bar(key, job.id, now);
-            }
-            self.defer(now, &job, job.due, because);
-            return;
-        }
-        let ready = Phase::Ready(self.turn_of(&job));
-        let place = match job.order_key {
-            None => Place::First(None),
-            Some(key) => {
-                let full = self.held.behind() >= self.config.behind_max();
-                let held = &self.held;
-                self.order.arrive(now, (key, job.id), |other| held.is_started(other), full)
-            }
-        };
-        let look = self.lease_look(now, job.lease_until);
-        match place {
-            Place::First(overtaken) => {
-                if let Some(overtaken) = overtaken {
-                    self.held.enter(overtaken, Phase::Behind);
-                }
-                self.held.insert(job, ready, look);
-            }
-            Place::Behind => self.held.insert(job, Phase::Behind, look),
-            Place::Later(until) => self.defer(now, &job, until, Because::Order),
-        }
-    }
-
-    /// A job that is not here comes before others of its key, even before one that might have gone.
-    fn bar(&mut self, key: u64, id: JobId, until: Time) -> bool {
-        let known = self.order.bar(key, id, until);
-        let held = &self.held;
-        if let Some(first) = self.order.demote(key, |first| held.is_started(first)) {
-            self.held.enter(first, Phase::Behind);
-        }
-        known
-    }
-
-    fn dead_on_arrival(&self, now: Time, job: &Job) -> Option<Reason> {
-        if job.interrupted && self.config.guarantee == Guarantee::AtMostOnce {
-            return Some(Reason::OutcomeUnknown);
-        }
-        if job.attempts >= self.config.schedule.attempts() {
-            return Some(Reason::Exhausted);
-        }
-        job.deadline.is_some_and(|deadline| deadline <= now).then_some(Reason::Expired)
-    }
-
-    fn turn_of(&self, job: &Job) -> Time {
+    pub(super) fn turn_of(&self, job: &Job) -> Time {
         turn(job.due, job.priority, self.config.priority_patience)
     }
 
@@ -402,7 +332,7 @@ impl Delivery {
         }
     }
 
-    fn defer(&mut self, now: Time, job: &Job, until: Time, because: Because) {
+    pub(super) fn defer(&mut self, now: Time, job: &Job, until: Time, because: Because) {
         let Job { id, attempts, .. } = *job;
         self.steps.push_back(Step::Defer { job: id, until, attempts, because });
         if now >= self.second + Duration::from_secs(1) {
@@ -414,7 +344,7 @@ impl Delivery {
     }
 
     /// The next one of an order key may go.
-    fn let_go(&mut self, next: Option<JobId>) {
+    pub(super) fn let_go(&mut self, next: Option<JobId>) {
         if let Some(held) = next.and_then(|next| self.held.get(next))
             && matches!(held.phase, Phase::Behind)
         {
@@ -491,51 +421,5 @@ impl Delivery {
             self.let_go(next);
         }
         now
-    }
-
-    fn look_at_lease(&mut self, now: Time, rng: &mut Rng, id: JobId) {
-        let Some(held) = self.held.get(id) else { return };
-        let lease_until = held.job.lease_until;
-        if lease_until <= now {
-            return self.lose(now, rng, id);
-        }
-        let lease = self.config.lease;
-        // An attempt that the shell never reported is left to the lease.
-        let forgotten = matches!(&held.phase, Phase::Started(attempt) if now >= attempt.until + lease);
-        if forgotten {
-            return self.held.set_lease(id, lease_until, lease_until);
-        }
-        self.steps.push_back(Step::Extend { job: id, until: now + lease });
-        self.held.set_lease(id, lease_until, lease_until.min(now + lease / 8));
-    }
-
-    fn renew(&mut self, now: Time, id: JobId, until: Time) {
-        let look = self.lease_look(now, until);
-        self.held.set_lease(id, until, look);
-    }
-
-    /// Half of a lease before its end, but not at once again.
-    fn lease_look(&self, now: Time, until: Time) -> Time {
-        let half = until.saturating_since(now).saturating_sub(self.config.lease / 2);
-        until.min(now + half.max(self.config.lease / 8))
-    }
-
-    fn lose(&mut self, now: Time, rng: &mut Rng, id: JobId) {
-        let Some(held) = self.held.remove(id) else { return };
-        self.abandon(now, rng, held.phase);
-        self.steps.push_back(Step::Lost { job: id });
-        // The store has it: it comes again, and before those behind it.
-        if let Some(key) = held.job.order_key {
-            let next = self.order.leave(key, id, Some(now));
-            self.let_go(next);
-        }
-    }
-
-    /// An attempt of which nobody will report.
-    fn abandon(&mut self, now: Time, rng: &mut Rng, phase: Phase) {
-        if let Phase::Started(attempt) = phase {
-            let elapsed = now.saturating_since(attempt.at);
-            self.gates.complete(now, rng, attempt.permit, breaker::Outcome::Cancelled { elapsed });
-        }
     }
 }

@@ -60,9 +60,11 @@
 //! A step costs O(log n) of what is held, and as much again for each job that is given back. Memory is bounded by
 //! `concurrency`, `prefetch` and `order_jobs_max`.
 
+mod arrival;
 mod config;
 mod gate;
 mod held;
+mod leases;
 mod machine;
 mod order;
 mod schedule;
