@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-keeper", &[]),
     ("seaworthy-drill", &["spec", "observe"]),
     ("seaworthy-tower", &["policy"]),
+    ("seaworthy-store", &[]),
     (
         "seaworthy",
         &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"],

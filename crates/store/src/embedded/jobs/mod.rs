@@ -1,0 +1,16 @@
+//! Jobs in a file, and who is next in memory.
+
+mod api;
+mod claims;
+mod dead;
+mod enqueue;
+mod index;
+mod lease;
+mod machine;
+mod order;
+mod schema;
+mod settle;
+mod shared;
+
+pub(super) use api::JobsFile;
+pub(super) use schema::FORMAT;

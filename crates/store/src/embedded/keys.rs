@@ -1,0 +1,8 @@
+//! Idempotency keys in a file.
+
+mod api;
+mod machine;
+mod schema;
+
+pub(super) use api::KeysFile;
+pub(super) use schema::{FORMAT, KEYS};

@@ -1,0 +1,43 @@
+//! The file of keys.
+
+use crate::embedded::buckets::Shape;
+use crate::embedded::file::Format;
+
+pub(in crate::embedded) static FORMAT: Format = Format {
+    name: "keys",
+    letters: *b"KE",
+    version: 1,
+    schema: "
+        CREATE TABLE buckets (id INTEGER PRIMARY KEY, keep INTEGER NOT NULL,
+            start INTEGER NOT NULL, stop INTEGER NOT NULL);",
+};
+
+/// Answers are beside their keys: both are only ever appended, and a row that grows would be moved.
+pub(in crate::embedded) static KEYS: Shape = Shape {
+    prefix: "keys",
+    create: "CREATE TABLE {t} (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, token INTEGER NOT NULL,
+                 until INTEGER NOT NULL, state INTEGER NOT NULL, sent_before INTEGER NOT NULL,
+                 fingerprint BLOB NOT NULL, name BLOB NOT NULL);
+             CREATE INDEX {t}_by_hash ON {t} (hash);
+             CREATE TABLE {t}_answers (id INTEGER PRIMARY KEY, answer BLOB NOT NULL);",
+    drop: "DROP TABLE {t}; DROP TABLE {t}_answers;",
+    statements: &[
+        "SELECT id, token, until, state, sent_before, fingerprint FROM {t} WHERE hash = ?1 AND name = ?2",
+        "INSERT INTO {t} (hash, name, fingerprint, token, until, state, sent_before) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)",
+        "UPDATE {t} SET token = ?2, until = ?3, state = ?4, sent_before = ?5 WHERE id = ?1",
+        "DELETE FROM {t} WHERE id = ?1",
+        "INSERT OR REPLACE INTO {t}_answers VALUES (?1, ?2)",
+        "SELECT answer FROM {t}_answers WHERE id = ?1",
+    ],
+};
+pub(super) const FIND: usize = 0;
+pub(super) const PUT: usize = 1;
+pub(super) const CHANGE: usize = 2;
+pub(super) const FORGET: usize = 3;
+pub(super) const PUT_ANSWER: usize = 4;
+pub(super) const FIND_ANSWER: usize = 5;
+
+/// Of a key in the file.
+pub(in crate::embedded) const IN_FLIGHT: u8 = 0;
+pub(in crate::embedded) const DONE: u8 = 1;
+pub(in crate::embedded) const UNKNOWN: u8 = 2;
