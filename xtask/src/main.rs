@@ -15,7 +15,7 @@ usage: cargo xtask COMMAND
 
   test         formatting, lints, rules of the house, all tests: what CI runs
   tidy         only the rules of the house
-  soak NAME    a long suite in full: kills | ablations | repeat | loom |
+  soak NAME    a long suite in full: kills | ablations | repeat | loom | store-kills |
                mutants [--shard K/N] [--file PATH] [--minutes M] [--survivors]
   bench NAME   a comparison with peers: gateway | policy; or what a call costs us: instructions
 ";

@@ -24,7 +24,10 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "ablations" => ablations()?,
         "repeat" => repeat()?,
         "loom" => loom()?,
-        _ => bail!("there is no soak suite `{name}`; there are kills, ablations, repeat, loom, mutants"),
+        "store-kills" => store_kills()?,
+        _ => bail!(
+            "there is no soak suite `{name}`; there are kills, ablations, repeat, loom, store-kills, mutants"
+        ),
     };
     let report = format!(
         "{name} at commit {}{changed}, {:.0} s\n\n{text}",
@@ -63,6 +66,40 @@ fn kills() -> Result<(String, bool)> {
         .status()
         .context("running the kill tests")?;
     Ok((format!("50 kills of the driver, 50 of the node, 17 of the keeper: {status}\n"), status.success()))
+}
+
+/// The store: 200 SIGKILLs under load, 200 power cuts replayed, failing disks, and the control without syncs.
+fn store_kills() -> Result<(String, bool)> {
+    let tested = Command::new("cargo")
+        .args(["nextest", "run", "--profile", "soak", "-p", "seaworthy-store", "-E", "binary(crash)"])
+        .args([
+            "--no-fail-fast",
+            "--success-output",
+            "final",
+            "--failure-output",
+            "final",
+            "--color",
+            "never",
+        ])
+        .env("SEAWORTHY_CRASH_SOAK", "1")
+        .current_dir(root())
+        .output()
+        .context("running the crash suite of the store")?;
+    let said =
+        String::from_utf8_lossy(&tested.stderr).into_owned() + &String::from_utf8_lossy(&tested.stdout);
+    let telling = [
+        "SEAWORTHY_SEED",
+        "kills,",
+        "cuts in",
+        "cut at",
+        "without syncs",
+        "acknowledgements",
+        "PASS",
+        "FAIL",
+    ];
+    let lines = said.lines().filter(|line| telling.iter().any(|word| line.contains(word)));
+    let text: String = lines.map(|line| format!("{}\n", line.trim())).collect();
+    Ok((text, tested.status.success()))
 }
 
 /// Every failure without each mechanism that it relies on must come out broken.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::StoreError;
@@ -143,7 +144,7 @@ fn recognize(connection: &Connection, path: &Path, format: &Format) -> Result<bo
 
 fn begin(connection: &Connection, path: &Path, format: &Format, folder: &Path) -> Result<Identity, Problem> {
     let exists = recognize(connection, path, format)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = answer_and_end(connection, "PRAGMA journal_mode = WAL")?;
     if mode != "wal" {
         let reason = format!("the file system cannot keep a write-ahead log (journal mode {mode})");
         return Err(Problem::Said(StoreError::BadFile { path: path.to_path_buf(), reason }));
@@ -181,8 +182,18 @@ fn make(connection: &Connection, format: &Format) -> Result<(), Problem> {
         format.schema,
     ))?;
     // So that the file says what it is without its log.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    let _: i64 = answer_and_end(connection, "PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(())
+}
+
+/// The first value of a statement that writes outside a transaction, and its end: it commits only after its last row,
+/// and whoever stops reading before never hears that this has failed.
+pub(super) fn answer_and_end<T: FromSql>(connection: &Connection, sql: &str) -> rusqlite::Result<T> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let value = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get(0)?;
+    while rows.next()?.is_some() {}
+    Ok(value)
 }
 
 /// A number that the file keeps about itself.

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use crate::embedded::file::answer_and_end;
 use crate::embedded::inbox::{Inbox, Waits};
 use crate::embedded::latch::Latch;
 use crate::{Answer, Clock, Reply, StoreError, Timestamp, channel};
@@ -163,7 +164,7 @@ impl<M: Machine> Thread<M> {
             CHECKPOINT_PAGES..CHECKPOINT_PAGES_URGENT => "PRAGMA wal_checkpoint(PASSIVE)",
             _ => "PRAGMA wal_checkpoint(RESTART)",
         };
-        self.connection.query_row(mode, [], |_| Ok(()))?;
+        let _: i64 = answer_and_end(&self.connection, mode)?;
         self.pages.store(0, Ordering::Relaxed);
         Ok(())
     }
