@@ -98,7 +98,8 @@ fn store_kills() -> Result<(String, bool)> {
         "FAIL",
     ];
     let lines = said.lines().filter(|line| telling.iter().any(|word| line.contains(word)));
-    let text: String = lines.map(|line| format!("{}\n", line.trim())).collect();
+    let mut text = lines.map(str::trim).collect::<Vec<_>>().join("\n");
+    text.push('\n');
     Ok((text, tested.status.success()))
 }
 
