@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-gateway", &["observe", "policy", "spec"]),
     ("seaworthy-supervise", &["observe", "policy", "spec"]),
     ("seaworthy-fault", &["observe"]),
+    ("seaworthy-queue", &["observe", "policy", "store"]),
     ("seaworthy-keeper", &[]),
     ("seaworthy-drill", &["spec", "observe"]),
     ("seaworthy-tower", &["policy"]),
