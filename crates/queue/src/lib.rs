@@ -1,6 +1,7 @@
 //! Durable jobs and events on their way to their receivers, by HTTP.
 //!
-//! One attempt is one call of [`push`]: it signs the job ([`sign`]), says what it is ([`CloudEvent`]), sends it, and
+//! A lane ([`run`]) claims the jobs of one queue, or the events of one subscriber, from a [`Source`], and carries out what
+//! [`seaworthy_policy::Delivery`] decides. One attempt is one call of [`push`]: it signs the job ([`sign`]), says what it is ([`CloudEvent`]), sends it, and
 //! answers in the words of [`seaworthy_policy::delivery`] what became of it. What that means, and what is done next, is
 //! decided there.
 //!
@@ -10,10 +11,14 @@
 
 mod cloud_event;
 mod hmac;
+mod lane;
 mod push;
 mod retry_after;
 mod signature;
+mod source;
 
 pub use cloud_event::CloudEvent;
+pub use lane::{Command, LaneConfig, run};
 pub use push::{KEPT_BODY_MAX, KEPT_BODY_WAIT, Message, Pushed, Receiver, push};
 pub use signature::{Secret, sign, verify};
+pub use source::{Claimed, Receipt, Settlement, Source, SourceError};
