@@ -1,10 +1,10 @@
 //! A job that was claimed: held, given back, or dead already.
 
-use super::config::Guarantee;
 use super::held::Phase;
 use super::machine::Delivery;
 use super::order::Place;
-use super::vocabulary::{Because, Job, JobId, Mode, Reason, Step};
+use super::verdict::before_attempt;
+use super::vocabulary::{Because, Job, JobId, Mode, Step};
 use crate::Time;
 
 impl Delivery {
@@ -13,7 +13,7 @@ impl Delivery {
             self.steps.push_back(Step::Lost { job: job.id });
             return;
         }
-        if let Some(reason) = self.dead_on_arrival(now, &job) {
+        if let Some(reason) = before_attempt(&self.config, now, &job) {
             let Job { id, attempts, .. } = job;
             if let Some(key) = job.order_key {
                 let next = self.order.forget(key, id);
@@ -66,15 +66,5 @@ impl Delivery {
             self.held.enter(first, Phase::Behind);
         }
         known
-    }
-
-    fn dead_on_arrival(&self, now: Time, job: &Job) -> Option<Reason> {
-        if job.interrupted && self.config.guarantee == Guarantee::AtMostOnce {
-            return Some(Reason::OutcomeUnknown);
-        }
-        if job.attempts >= self.config.schedule.attempts() {
-            return Some(Reason::Exhausted);
-        }
-        job.deadline.is_some_and(|deadline| deadline <= now).then_some(Reason::Expired)
     }
 }

@@ -8,10 +8,9 @@ use super::config::DeliveryConfig;
 use super::gate::{Gate, Gates};
 use super::held::{Held, HeldJob, Phase, Started};
 use super::order::Order;
-use super::verdict::{THROTTLED_MIN, Verdict, for_breaker, judge};
+use super::verdict::{Fate, THROTTLED_MIN, Verdict, after_failure, for_breaker, judge, spread};
 use super::vocabulary::{Answer, Because, Job, JobId, Mode, Reason, Step, turn};
 use crate::breaker::{self, Breaker};
-use crate::time::scaled;
 use crate::{Rng, Time};
 
 /// A gate that opens within this time is waited for; until one that opens later, jobs are given back.
@@ -267,24 +266,20 @@ impl Delivery {
 
     /// The attempt failed and counts.
     fn failed(&mut self, now: Time, rng: &mut Rng, job: &Job, asked: Option<Duration>) {
-        let attempts = job.attempts.saturating_add(1);
-        let dead = |reason| Step::Dead { job: job.id, attempts, reason };
-        let Some(scheduled) = self.config.schedule.wait(rng, attempts) else {
-            return self.end(job, dead(Reason::Exhausted));
-        };
-        let until = now + asked.map_or(scheduled, |asked| self.spread(rng, asked));
-        if job.deadline.is_some_and(|deadline| deadline <= until) {
-            return self.end(job, dead(Reason::Expired));
+        match after_failure(&self.config, now, rng, job, asked) {
+            Fate::Dead { reason, attempts } => self.end(job, Step::Dead { job: job.id, attempts, reason }),
+            Fate::Retry { until, attempts } => {
+                self.steps.push_back(Step::Retry { job: job.id, until, attempts });
+                self.leave(now, job, until);
+            }
         }
-        self.steps.push_back(Step::Retry { job: job.id, until, attempts });
-        self.leave(now, job, until);
     }
 
     /// The receiver takes nothing at present.
     fn not_now(&mut self, now: Time, rng: &mut Rng, job: &Job, asked: Duration) {
         self.gates.rest(now + asked.min(ASKED_MAX));
         let Job { id, attempts, .. } = *job;
-        let until = now + self.spread(rng, asked);
+        let until = now + spread(&self.config, rng, asked);
         let patience = self.config.schedule.span().max(THROTTLED_MIN);
         let reason = if job.deadline.is_some_and(|deadline| deadline <= until) {
             Reason::Expired
@@ -294,12 +289,6 @@ impl Delivery {
             return self.return_to_store(now, job, until, Because::Asked);
         };
         self.end(job, Step::Dead { job: id, attempts, reason });
-    }
-
-    /// A pause that was asked for: never shorter, and longer by up to the schedule's jitter, so that not all come back at
-    /// once.
-    fn spread(&self, rng: &mut Rng, asked: Duration) -> Duration {
-        asked.saturating_add(scaled(asked, self.config.schedule.jitter * rng.unit()))
     }
 
     /// A job that was held has found its end.

@@ -79,5 +79,5 @@ pub use config::{
 pub use machine::{ASKED_MAX, Delivery, GIVEN_BACK_PER_SECOND, HOLD_MAX};
 pub use order::{BAR_GRACE, ORDER_RECHECK};
 pub use schedule::{ATTEMPTS_MAX, Schedule, WAIT_MAX};
-pub use verdict::{RETRY_AFTER_MIN, THROTTLED_MIN, Verdict, judge};
+pub use verdict::{Fate, RETRY_AFTER_MIN, THROTTLED_MIN, Verdict, after_failure, before_attempt, judge};
 pub use vocabulary::{Answer, Because, Job, JobId, Mode, Reason, Step, turn};

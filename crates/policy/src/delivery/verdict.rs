@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::config::{DeliveryConfig, Guarantee};
-use super::vocabulary::{Answer, Reason};
+use super::vocabulary::{Answer, Job, Reason};
 use crate::breaker;
 use crate::call::Proof;
+use crate::time::scaled;
+use crate::{Rng, Time};
 
 /// The shortest pause that is obeyed: `Retry-After: 0` is no invitation to try ten times in a millisecond.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -33,6 +35,62 @@ pub enum Verdict {
     Again,
     /// It will not get better.
     Dead(Reason),
+}
+
+/// What becomes of a job after an attempt that failed and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is due again then.
+    Retry {
+        /// When.
+        until: Time,
+        /// Attempts that count by now.
+        attempts: u32,
+    },
+    /// It becomes a dead letter.
+    Dead {
+        /// Why.
+        reason: Reason,
+        /// Attempts that count.
+        attempts: u32,
+    },
+}
+
+/// What becomes of a job whose attempt failed: [`Delivery`](super::Delivery) decides so for what it sends, and whoever
+/// hands jobs out to workers for what these give back. `asked` is a pause in place of the schedule's.
+pub fn after_failure(
+    config: &DeliveryConfig,
+    now: Time,
+    rng: &mut Rng,
+    job: &Job,
+    asked: Option<Duration>,
+) -> Fate {
+    let attempts = job.attempts.saturating_add(1);
+    let Some(scheduled) = config.schedule.wait(rng, attempts) else {
+        return Fate::Dead { reason: Reason::Exhausted, attempts };
+    };
+    let until = now + asked.map_or(scheduled, |asked| spread(config, rng, asked));
+    if job.deadline.is_some_and(|deadline| deadline <= until) {
+        return Fate::Dead { reason: Reason::Expired, attempts };
+    }
+    Fate::Retry { until, attempts }
+}
+
+/// Why a job must not be attempted at all, nor handed out to a worker.
+pub fn before_attempt(config: &DeliveryConfig, now: Time, job: &Job) -> Option<Reason> {
+    if job.interrupted && config.guarantee == Guarantee::AtMostOnce {
+        return Some(Reason::OutcomeUnknown);
+    }
+    if job.attempts >= config.schedule.attempts() {
+        return Some(Reason::Exhausted);
+    }
+    job.deadline.is_some_and(|deadline| deadline <= now).then_some(Reason::Expired)
+}
+
+/// A pause that was asked for: never shorter, and longer by up to the schedule's jitter, so that not all come back at
+/// once.
+pub(super) fn spread(config: &DeliveryConfig, rng: &mut Rng, asked: Duration) -> Duration {
+    asked.saturating_add(scaled(asked, config.schedule.jitter * rng.unit()))
 }
 
 /// What an answer means under this configuration; the table is in the documentation of the module.

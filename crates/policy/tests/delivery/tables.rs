@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use seaworthy_policy::admission::Priority;
 use seaworthy_policy::delivery::{
-    Answer, Because, DeliveryConfig, Guarantee, Job, JobId, Mode, Proof, Reason, Schedule, Step, Verdict,
-    judge, turn,
+    Answer, Because, DeliveryConfig, Fate, Guarantee, Job, JobId, Mode, Proof, Reason, Schedule, Step,
+    Verdict, after_failure, before_attempt, judge, turn,
 };
 use seaworthy_policy::{BreakerConfig, RateLimitConfig, Rng, Time};
 
@@ -279,6 +279,78 @@ fn an_open_breaker_costs_no_attempt() {
     lane.answer(4, status(200));
     lane.answer(5, status(404));
     assert_eq!(lane.wanted(), 11, "it answers: closed");
+}
+
+#[test]
+fn while_probes_are_out_the_others_stay_and_then_go_at_once() {
+    let breaker = Arc::new(BreakerConfig {
+        consecutive_failures: 1,
+        quiet: Duration::ZERO,
+        wait_duration_in_open_state: 20 * SECOND,
+        wait_jitter: 0.0,
+        recovery_ramp: Duration::ZERO,
+        ..BreakerConfig::default()
+    });
+    let mut lane = Lane::new(DeliveryConfig { breaker: Some(breaker), concurrency: 5, ..plain() });
+    lane.deliver(job(1), REFUSED);
+    lane.after(20 * SECOND);
+    let steps = lane.claim((2..=6).map(job));
+    assert_eq!((started(&steps), deferred(&steps)), (vec![2, 3, 4], vec![]));
+    assert_eq!(lane.wanted(), 0, "nobody else may go now");
+    assert_eq!(lane.answer(2, status(200)), [Step::Ack { job: JobId(2) }]);
+    assert_eq!(started(&lane.answer(3, status(200))), [5, 6], "the majority is good");
+}
+
+#[test]
+fn a_rate_that_lets_others_wait_in_line_is_kept_all_the_same() {
+    let rate = RateLimitConfig {
+        limit_for_period: 2,
+        burst: Some(2),
+        timeout_duration: 10 * SECOND,
+        ..RateLimitConfig::default()
+    };
+    let mut lane = Lane::new(DeliveryConfig { rate: Some(rate), ..plain() });
+    assert_eq!(started(&lane.claim((1..=6).map(job))), [1, 2]);
+    for id in 3..=6 {
+        assert_eq!(started(&lane.after(Duration::from_millis(499))), []);
+        assert_eq!(started(&lane.after(Duration::from_millis(1))), [id]);
+    }
+}
+
+#[test]
+fn whoever_hands_jobs_to_workers_asks_the_same() {
+    let config = DeliveryConfig { schedule: waits(&[0, 5, 60]), ..plain() };
+    let mut rng = Rng::seeded(1);
+    let mut fate = |job: &Job, asked: Option<u64>| {
+        after_failure(&config, START, &mut rng, job, asked.map(Duration::from_secs))
+    };
+    let retry = |seconds, attempts| Fate::Retry { until: START + Duration::from_secs(seconds), attempts };
+    let dead = |reason, attempts| Fate::Dead { reason, attempts };
+    let after = |attempts| Job { attempts, ..job(1) };
+    let late = Job { deadline: Some(START + 5 * SECOND), ..job(1) };
+    for (job, asked, expected) in [
+        (after(0), None, retry(5, 1)),
+        (after(1), None, retry(60, 2)),
+        (after(1), Some(7), retry(7, 2)),
+        (after(2), None, dead(Reason::Exhausted, 3)),
+        (after(2), Some(7), dead(Reason::Exhausted, 3)),
+        (late, None, dead(Reason::Expired, 1)),
+        (late, Some(4), retry(4, 1)),
+    ] {
+        assert_eq!(fate(&job, asked), expected, "{job:?} {asked:?}");
+    }
+    let once = DeliveryConfig { guarantee: Guarantee::AtMostOnce, ..config.clone() };
+    let interrupted = Job { interrupted: true, ..job(1) };
+    for (config, now, job, expected) in [
+        (&config, START, after(2), None),
+        (&config, START, after(3), Some(Reason::Exhausted)),
+        (&config, START + 4 * SECOND, late, None),
+        (&config, START + 5 * SECOND, late, Some(Reason::Expired)),
+        (&config, START, interrupted, None),
+        (&once, START, interrupted, Some(Reason::OutcomeUnknown)),
+    ] {
+        assert_eq!(before_attempt(config, now, &job), expected, "{job:?}");
+    }
 }
 
 #[test]
