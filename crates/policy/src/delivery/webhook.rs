@@ -152,7 +152,7 @@ mod tests {
         }
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(from_base64(&base64(&all)), Some(all));
-        for wrong in ["Z", "Zg=", "Zh==", "Zg===", "Z g=", "Zg==Zg==", "Zm9-", "===="] {
+        for wrong in ["Z", "A", "AAAAA", "Zg=", "Zh==", "Zg===", "Z g=", "Zg==Zg==", "Zm9-", "===="] {
             assert_eq!(from_base64(wrong), None, "{wrong}");
         }
     }

@@ -282,6 +282,33 @@ fn an_open_breaker_costs_no_attempt() {
 }
 
 #[test]
+fn what_an_answer_says_about_the_receiver() {
+    let patient = BreakerConfig { minimum_number_of_calls: 1_000, ..BreakerConfig::default() };
+    let failed = |proof| Answer::Failed { proof };
+    for (answer, calls, bad) in [
+        (status(200), 1, 0),
+        (status(302), 1, 0),
+        (status(404), 1, 0),
+        (status(422), 1, 0),
+        (status(410), 0, 0),
+        (status(429), 1, 1),
+        (status_after(429, 1), 1, 1),
+        (status(500), 1, 1),
+        (status_after(503, 1), 1, 1),
+        (REFUSED, 1, 1),
+        (failed(Proof::BodySent), 1, 1),
+        (Answer::TimedOut, 1, 1),
+        (Answer::Abandoned { proof: Proof::BodySent }, 0, 0),
+    ] {
+        let breaker = Some(Arc::new(patient));
+        let mut lane = Lane::new(DeliveryConfig { breaker, ..plain() });
+        lane.deliver(job(1), answer);
+        let totals = lane.delivery.breaker().unwrap().totals(lane.now);
+        assert_eq!((totals.calls(), totals.failed), (calls, bad), "{answer:?}");
+    }
+}
+
+#[test]
 fn while_probes_are_out_the_others_stay_and_then_go_at_once() {
     let breaker = Arc::new(BreakerConfig {
         consecutive_failures: 1,
