@@ -9,10 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use seaworthy_policy::delivery::{Answer, DeliveryConfig, Job, JobId, Proof, Step};
-use seaworthy_policy::{Delivery, Rng, Time};
+use seaworthy_policy::{Delivery, Rng, Time, breaker};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -46,6 +45,22 @@ pub enum Command {
     Drain(Duration),
 }
 
+/// What a lane tells whoever watches it, for events, metrics and the log.
+#[derive(Debug)]
+pub enum Happened<'a> {
+    /// This is done next.
+    Decided(&'a Step),
+    /// An attempt has ended; what follows from it is decided next.
+    Answered {
+        /// Of which job.
+        job: u64,
+        /// What came of it.
+        pushed: &'a Pushed,
+    },
+    /// The circuit breaker changed its state.
+    Breaker(breaker::Transition),
+}
+
 /// How a lane delivers.
 #[derive(Clone, Debug)]
 pub struct LaneConfig {
@@ -64,8 +79,8 @@ struct InHand {
     claimed: Arc<Claimed>,
     key: Option<u64>,
     attempt: Option<AbortHandle>,
-    /// What the receiver said last.
-    note: Bytes,
+    /// What came of its last attempt.
+    last: Option<Pushed>,
 }
 
 /// The end of a task.
@@ -93,11 +108,11 @@ struct Lane<S, W> {
     give_up: Option<Instant>,
 }
 
-/// Delivers until it is told to drain, or nobody can command it any more; `watch` sees every step before it is done.
+/// Delivers until it is told to drain, or nobody can command it any more; `watch` is told what happens, and must be brief.
 ///
 /// # Errors
 /// When the source is broken, or a task panicked: nothing more is acknowledged, and the process has to end.
-pub async fn run<S: Source, W: Fn(&Step)>(
+pub async fn run<S: Source, W: Fn(Happened<'_>)>(
     config: LaneConfig,
     source: Arc<S>,
     mut commands: mpsc::Receiver<Command>,
@@ -145,7 +160,7 @@ pub async fn run<S: Source, W: Fn(&Step)>(
     }
 }
 
-impl<S: Source, W: Fn(&Step)> Lane<S, W> {
+impl<S: Source, W: Fn(Happened<'_>)> Lane<S, W> {
     fn now(&self) -> Time {
         BEGINNING + self.begun.elapsed()
     }
@@ -235,8 +250,10 @@ impl<S: Source, W: Fn(&Step)> Lane<S, W> {
                     return Ok(());
                 };
                 job.attempt = None;
-                job.note = pushed.note;
-                self.delivery.on_answer(self.now(), &mut self.rng, id, pushed.answer);
+                let answer = pushed.answer;
+                (self.watch)(Happened::Answered { job: id.0, pushed: &pushed });
+                job.last = Some(pushed);
+                self.delivery.on_answer(self.now(), &mut self.rng, id, answer);
             }
             Ended::Extension(id, receipt, result) => {
                 let is_ours = self.in_hand.get(&id).is_some_and(|job| job.claimed.receipt == receipt);
@@ -280,7 +297,7 @@ impl<S: Source, W: Fn(&Step)> Lane<S, W> {
             order_key: key,
             lease_until: now + claimed.lease,
         };
-        let in_hand = InHand { claimed: Arc::new(claimed), key, attempt: None, note: Bytes::new() };
+        let in_hand = InHand { claimed: Arc::new(claimed), key, attempt: None, last: None };
         if let Some(before) = self.in_hand.insert(id, in_hand) {
             // The source took it back and handed it out again: the earlier claim is over.
             before.attempt.inspect(AbortHandle::abort);
@@ -296,26 +313,29 @@ impl<S: Source, W: Fn(&Step)> Lane<S, W> {
     }
 
     fn carry_out(&mut self) {
+        while let Some(transition) = self.delivery.take_transition() {
+            (self.watch)(Happened::Breaker(transition));
+        }
         while let Some(step) = self.delivery.take_step() {
             self.carry_out_step(step);
         }
     }
 
     fn carry_out_step(&mut self, step: Step) {
-        (self.watch)(&step);
+        (self.watch)(Happened::Decided(&step));
         let now = self.now();
         let delay = |until: Time| until.saturating_since(now);
         match step {
             Step::Attempt { job, .. } => self.attempt(job),
             Step::Ack { job } => self.settle(job, |_| Settlement::Done),
             Step::Retry { job, until, attempts } => {
-                self.settle(job, |note| Settlement::Retry { delay: delay(until), attempts, note });
+                self.settle(job, |last| Settlement::Retry { delay: delay(until), attempts, last });
             }
             Step::Defer { job, until, attempts, .. } => {
                 self.settle(job, |_| Settlement::Defer { delay: delay(until), attempts });
             }
             Step::Dead { job, attempts, reason } => {
-                self.settle(job, |note| Settlement::Dead { reason, attempts, note });
+                self.settle(job, |last| Settlement::Dead { reason, attempts, last });
             }
             Step::Extend { job, until } => self.extend(job, delay(until)),
             Step::Lost { job } => {
@@ -343,10 +363,10 @@ impl<S: Source, W: Fn(&Step)> Lane<S, W> {
         }));
     }
 
-    fn settle(&mut self, id: JobId, settlement: impl FnOnce(Bytes) -> Settlement) {
+    fn settle(&mut self, id: JobId, settlement: impl FnOnce(Option<Pushed>) -> Settlement) {
         let Some(job) = self.in_hand.remove(&id) else { return };
         let (source, receipt) = (Arc::clone(&self.source), job.claimed.receipt);
-        let settlement = settlement(job.note);
+        let settlement = settlement(job.last);
         self.settling += 1;
         self.tasks.spawn(async move { Ended::Settlement(source.settle(receipt, settlement).await) });
     }

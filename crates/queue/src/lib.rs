@@ -18,7 +18,7 @@ mod signature;
 mod source;
 
 pub use cloud_event::CloudEvent;
-pub use lane::{Command, LaneConfig, run};
+pub use lane::{Command, Happened, LaneConfig, run};
 pub use push::{KEPT_BODY_MAX, KEPT_BODY_WAIT, Message, Pushed, Receiver, push};
 pub use signature::{Secret, sign, verify};
 pub use source::{Claimed, Receipt, Settlement, Source, SourceError};

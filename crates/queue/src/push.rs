@@ -71,6 +71,8 @@ pub struct Message<'a> {
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
+    /// When it began.
+    pub at: Timestamp,
     /// In the words of the policy.
     pub answer: Answer,
     /// The beginning of the answer's body, or why there is none.
@@ -78,8 +80,8 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    fn failed(proof: Proof, why: &dyn std::fmt::Display) -> Self {
-        Pushed { answer: Answer::Failed { proof }, note: Bytes::from(why.to_string()) }
+    fn failed(at: Timestamp, proof: Proof, why: &dyn std::fmt::Display) -> Self {
+        Pushed { at, answer: Answer::Failed { proof }, note: Bytes::from(why.to_string()) }
     }
 }
 
@@ -91,16 +93,16 @@ pub async fn push(receiver: &Receiver, message: Message<'_>, now: Timestamp) -> 
     let deadline = Instant::now() + receiver.timeout;
     let request = match request(receiver, message, now) {
         Ok(request) => request,
-        Err(error) => return Pushed::failed(Proof::NotSent, &error),
+        Err(error) => return Pushed::failed(now, Proof::NotSent, &error),
     };
     let connect_timeout = receiver.connect_timeout.min(receiver.timeout);
     let stream = match connect(receiver.address, connect_timeout).await {
         Ok(stream) => stream,
-        Err(pushed) => return pushed,
+        Err((proof, why)) => return Pushed::failed(now, proof, &why),
     };
     let (mut sender, connection) = match http1::handshake(TokioIo::new(stream)).await {
         Ok(ends) => ends,
-        Err(error) => return Pushed::failed(Proof::NotSent, &error),
+        Err(error) => return Pushed::failed(now, Proof::NotSent, &error),
     };
     let exchange = async move {
         let response = match timeout_at(deadline, sender.try_send_request(request)).await {
@@ -108,15 +110,16 @@ pub async fn push(receiver: &Receiver, message: Message<'_>, now: Timestamp) -> 
             // The request comes back when not a byte of it was written.
             Ok(Err(mut error)) => {
                 let proof = if error.take_message().is_some() { Proof::NotSent } else { Proof::HeadSent };
-                return Pushed::failed(proof, &error.into_error());
+                return Pushed::failed(now, proof, &error.into_error());
             }
             Err(_) => {
-                return Pushed { answer: Answer::TimedOut, note: Bytes::from_static(b"no answer in time") };
+                let note = Bytes::from_static(b"no answer in time");
+                return Pushed { at: now, answer: Answer::TimedOut, note };
             }
         };
         let status = response.status().as_u16();
         let answer = Answer::Status { status, retry_after: retry_after(response.headers(), now) };
-        Pushed { answer, note: beginning(response).await }
+        Pushed { at: now, answer, note: beginning(response).await }
     };
     let (mut exchange, connection) = (pin!(exchange), pin!(connection));
     tokio::select! {
@@ -181,18 +184,18 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Pushed> {
+async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, (Proof, io::Error)> {
     let stream = match timeout(limit, TcpStream::connect(address)).await {
-        Err(_) => return Err(Pushed::failed(Proof::NotSent, &"no connection in time")),
+        Err(_) => return Err((Proof::NotSent, io::Error::other("no connection in time"))),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            return Err(Pushed::failed(Proof::Refused, &error));
+            return Err((Proof::Refused, error));
         }
-        Ok(Err(error)) => return Err(Pushed::failed(Proof::NotSent, &error)),
+        Ok(Err(error)) => return Err((Proof::NotSent, error)),
         Ok(Ok(stream)) => stream,
     };
     // A closed local port in the ephemeral range can be connected to itself; nobody listens there.
     if stream.local_addr().is_ok_and(|local| local == address) {
-        return Err(Pushed::failed(Proof::Refused, &"nobody listens there"));
+        return Err((Proof::Refused, io::Error::other("nobody listens there")));
     }
     let _ = stream.set_nodelay(true);
     Ok(stream)

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use seaworthy_policy::admission::Priority;
 use seaworthy_policy::delivery::Reason;
 
-use crate::CloudEvent;
+use crate::{CloudEvent, Pushed};
 
 /// The right to settle a job; what it says is the source's affair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +59,8 @@ pub enum Settlement {
         delay: Duration,
         /// Attempts that count by now.
         attempts: u32,
-        /// What the receiver said.
-        note: Bytes,
+        /// What came of it.
+        last: Option<Pushed>,
     },
     /// Nothing was attempted that counts: due again after the delay.
     Defer {
@@ -75,8 +75,8 @@ pub enum Settlement {
         reason: Reason,
         /// Attempts that count.
         attempts: u32,
-        /// What the receiver said last.
-        note: Bytes,
+        /// What came of the last attempt, when that was one of ours.
+        last: Option<Pushed>,
     },
 }
 

@@ -93,7 +93,7 @@ async fn a_receiver_can_verify_what_it_gets() {
     let message = Message { event: Some(&event), secrets: &secrets, ..message(&headers) };
     let (pushed, request) =
         exchange_as(message, "HTTP/1.1 202 Accepted\r\ncontent-length: 4\r\n\r\ndone").await;
-    assert_eq!(pushed, Pushed { answer: status(202, None), note: Bytes::from_static(b"done") });
+    assert_eq!(pushed, Pushed { at: now(), answer: status(202, None), note: Bytes::from_static(b"done") });
     assert!(request.starts_with("POST /hook?source=shop HTTP/1.1\r\n"), "{request}");
     let (_, body) = request.split_once("\r\n\r\n").unwrap();
     assert_eq!(body, BODY);
@@ -242,7 +242,7 @@ async fn a_body_that_does_not_end_changes_no_answer() {
         stream.read(&mut [0; 16]).await.unwrap()
     };
     let (pushed, _) = tokio::join!(push(&receiver, message(&headers), now()), served);
-    assert_eq!(pushed, Pushed { answer: status(200, None), note: Bytes::from_static(b"begin") });
+    assert_eq!(pushed, Pushed { at: now(), answer: status(200, None), note: Bytes::from_static(b"begin") });
 
     let long = format!("HTTP/1.1 422 No\r\ncontent-length: 9000\r\n\r\n{}", "x".repeat(9_000));
     let (pushed, _) = exchange(&headers, &long).await;

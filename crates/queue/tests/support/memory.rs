@@ -156,8 +156,9 @@ impl Source for Memory {
             Settlement::Retry { delay, attempts, .. } | Settlement::Defer { delay, attempts } => {
                 (job.state, job.attempts, job.due) = (State::Pending, attempts, Instant::now() + delay);
             }
-            Settlement::Dead { reason, attempts, note } => {
-                job.state = State::Dead(reason, attempts, String::from_utf8(note.to_vec()).unwrap());
+            Settlement::Dead { reason, attempts, last } => {
+                let note = last.map(|last| String::from_utf8(last.note.to_vec()).unwrap());
+                job.state = State::Dead(reason, attempts, note.unwrap_or_default());
             }
         }
         drop(inner);

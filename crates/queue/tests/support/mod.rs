@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 use seaworthy_policy::delivery::{DeliveryConfig, Step};
-use seaworthy_queue::{Command, LaneConfig, Receiver, run};
+use seaworthy_queue::{Command, Happened, LaneConfig, Receiver, run};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -43,8 +43,10 @@ impl Running {
         let config = LaneConfig { delivery: delivery.into(), receiver, secrets: Arc::new([]), seed: 1 };
         let (commands, commanded) = mpsc::channel(8);
         let (seen, steps) = watch::channel(Vec::new());
-        let watch = move |step: &Step| {
-            seen.send_modify(|steps| steps.push(*step));
+        let watch = move |happened: Happened<'_>| {
+            if let Happened::Decided(step) = happened {
+                seen.send_modify(|steps| steps.push(*step));
+            }
         };
         let task = tokio::spawn(run(config, Arc::clone(source), commanded, watch));
         Running { commands, steps, task }
