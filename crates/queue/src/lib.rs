@@ -10,15 +10,19 @@
 #![forbid(unsafe_code)]
 
 mod cloud_event;
+mod envelope;
 mod hmac;
 mod lane;
 mod push;
 mod retry_after;
 mod signature;
 mod source;
+mod stored;
 
 pub use cloud_event::CloudEvent;
+pub use envelope::{decode_headers, encode_headers};
 pub use lane::{Command, Happened, LaneConfig, run};
 pub use push::{KEPT_BODY_MAX, KEPT_BODY_WAIT, Message, Pushed, Receiver, push};
 pub use signature::{Secret, sign, verify};
 pub use source::{Claimed, Receipt, Settlement, Source, SourceError};
+pub use stored::{Stored, level_of};

@@ -139,7 +139,8 @@ fn request(
     let second = u64::try_from(now.as_second()).unwrap_or(0);
     let mut own = HeaderMap::with_capacity(headers.len() + 12);
     let named = named_by_connection(headers);
-    for (name, value) in headers.iter().filter(|(name, _)| may_pass(name) && !named.contains(name)) {
+    let passes = |name: &HeaderName| may_pass(name, event.is_some()) && !named.contains(name);
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         own.append(name, value.clone());
     }
     own.entry(USER_AGENT).or_insert(OURS);
@@ -160,8 +161,9 @@ fn request(
     Ok(request)
 }
 
-/// Whether a header of the job goes on to the receiver. Nobody who enqueues may speak in our name.
-fn may_pass(name: &HeaderName) -> bool {
+/// Whether a header of the job goes on to the receiver. Nobody who enqueues may speak in our name; what an event is, they
+/// may say themselves, unless we do.
+fn may_pass(name: &HeaderName, has_event: bool) -> bool {
     let of_one_hop = [
         CONNECTION,
         CONTENT_LENGTH,
@@ -174,7 +176,7 @@ fn may_pass(name: &HeaderName) -> bool {
         TRANSFER_ENCODING,
         UPGRADE,
     ];
-    let is_ours = name.as_str().starts_with("webhook-") || name.as_str().starts_with("ce-");
+    let is_ours = name.as_str().starts_with("webhook-") || (has_event && name.as_str().starts_with("ce-"));
     !is_ours && !of_one_hop.contains(name)
 }
 

@@ -127,7 +127,7 @@ async fn who_enqueues_cannot_speak_in_our_name() {
     for (name, value) in [
         ("webhook-signature", "v1,forged"),
         ("webhook-id", "forged"),
-        ("ce-type", "forged"),
+        ("ce-type", "theirs"),
         ("host", "forged"),
         ("content-length", "3"),
         ("transfer-encoding", "chunked"),
@@ -149,6 +149,12 @@ async fn who_enqueues_cannot_speak_in_our_name() {
     assert_eq!(header(&request, "content-length"), ["20"]);
     assert_eq!(header(&request, "x-tenant"), ["a", "b"]);
     assert_eq!(header(&request, "idempotency-key"), ["mine"]);
+    assert_eq!(header(&request, "ce-type"), ["theirs"], "an event of their own");
+
+    let event = CloudEvent { source: "/queues/q".into(), kind: "ours".into(), subject: None, time: now() };
+    let ours = Message { event: Some(&event), ..message(&headers) };
+    let (_, request) = exchange_as(ours, "HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(header(&request, "ce-type"), ["ours"]);
 }
 
 #[tokio::test]

@@ -1,19 +1,15 @@
-//! A source in memory, a receiver on a real socket, and a lane between them.
-
-mod backend;
-mod memory;
+//! A lane between a source and a receiver.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use seaworthy_policy::delivery::{DeliveryConfig, Step};
-use seaworthy_queue::{Command, Happened, LaneConfig, Receiver, run};
+use seaworthy_queue::{Command, Happened, LaneConfig, Receiver, Source, run};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) use backend::{Backend, Seen, answer};
-pub(crate) use memory::{Memory, State};
+use crate::backend::Backend;
 
 /// Nothing here takes longer unless it never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,7 +26,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(delivery: DeliveryConfig, backend: &Backend, source: &Arc<Memory>) -> Self {
+    pub(crate) fn start<S: Source>(delivery: DeliveryConfig, backend: &Backend, source: &Arc<S>) -> Self {
         assert_eq!(delivery.validate(), Ok(()));
         let receiver = Receiver {
             address: backend.address(),
@@ -61,6 +57,12 @@ impl Running {
         let mut steps = self.steps.clone();
         let found = steps.wait_for(|steps| steps.iter().any(&wanted));
         tokio::time::timeout(PATIENCE, found).await.expect("it decides so").expect("the lane is at work");
+    }
+
+    /// As if the process were killed: nothing is given back.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()), "it was at work");
     }
 
     pub(crate) async fn end(self, grace: Duration) -> Result<(), String> {

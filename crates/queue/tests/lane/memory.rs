@@ -12,7 +12,7 @@ use seaworthy_policy::delivery::Reason;
 use seaworthy_queue::{Claimed, Receipt, Settlement, Source, SourceError};
 use tokio::sync::Notify;
 
-use super::PATIENCE;
+use crate::support::PATIENCE;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::PATIENCE;
+use crate::support::PATIENCE;
 
 /// A request that was read.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn number(&self) -> u64 {
-        self.id.strip_prefix("job-").and_then(|number| number.parse().ok()).expect("an id of ours")
+        self.id.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).expect("an id of ours")
     }
 }
 
@@ -131,7 +131,7 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) {
     }
 }
 
-/// Reads a request whose body is as long as its id says: the id itself.
+/// Reads a whole request and answers its id.
 async fn read_id(stream: &mut TcpStream) -> Option<String> {
     let mut text = String::new();
     let mut buffer = [0; 2048];
@@ -139,9 +139,9 @@ async fn read_id(stream: &mut TcpStream) -> Option<String> {
         let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
         text += std::str::from_utf8(&buffer[..read]).ok()?;
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let id = head.lines().find_map(|line| line.strip_prefix("webhook-id: "))?;
-        if body == id {
-            return Some(id.to_owned());
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        if body.len() >= field("content-length: ")?.parse().ok()? {
+            return field("webhook-id: ").map(str::to_owned);
         }
     }
 }

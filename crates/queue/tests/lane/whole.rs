@@ -1,7 +1,4 @@
 //! Lanes against a source in memory and real sockets: whatever the receiver does, each job ends as it should.
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +7,9 @@ use seaworthy_policy::BreakerConfig;
 use seaworthy_policy::delivery::{Because, DeliveryConfig, Reason, Schedule, Step};
 use seaworthy_queue::Command;
 
-use support::{Backend, Memory, Running, Seen, State, answer, millis};
+use crate::backend::{Backend, Seen, answer};
+use crate::memory::{Memory, State};
+use crate::support::{Running, millis};
 
 fn config() -> DeliveryConfig {
     let waits: Arc<[Duration]> = [0, 50, 100].map(millis).into();
