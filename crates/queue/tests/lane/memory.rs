@@ -10,7 +10,7 @@ use http::HeaderMap;
 use seaworthy_policy::admission::Priority;
 use seaworthy_policy::delivery::Reason;
 use seaworthy_queue::{Claimed, Receipt, Settlement, Source, SourceError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::support::PATIENCE;
 
@@ -53,6 +53,8 @@ pub(crate) struct Memory {
     hint: Notify,
     /// For tests that wait.
     changed: Notify,
+    /// While true, nothing is settled.
+    is_slow: watch::Sender<bool>,
 }
 
 impl Memory {
@@ -81,6 +83,11 @@ impl Memory {
 
     pub(crate) fn refuse_extensions(&self) {
         self.inner.lock().unwrap().refuses_extensions = true;
+    }
+
+    /// While slow, nothing is settled.
+    pub(crate) fn set_slow(&self, slow: bool) {
+        self.is_slow.send_replace(slow);
     }
 
     pub(crate) fn break_settling(&self) {
@@ -145,6 +152,8 @@ impl Source for Memory {
     }
 
     async fn settle(&self, receipt: Receipt, settlement: Settlement) -> Result<(), SourceError> {
+        let mut slow = self.is_slow.subscribe();
+        slow.wait_for(|slow| !slow).await.expect("the source is there");
         let mut inner = self.inner.lock().unwrap();
         if inner.is_broken {
             return Err(SourceError::Broken("the disk is gone".to_owned()));

@@ -106,6 +106,47 @@ async fn a_dead_letter_says_why_and_can_be_called_back() {
 }
 
 #[tokio::test]
+async fn attempts_count_and_pauses_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let not_now = "HTTP/1.1 429 X\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let backend =
+        Backend::start(move |nth| (millis(0), if nth == 1 { not_now.clone() } else { answer(500, "") }))
+            .await;
+    let waits: Arc<[Duration]> = [0, 20, 20].map(millis).into();
+    let config = DeliveryConfig { schedule: Schedule { waits, jitter: 0.0 }, ..config() };
+    let running = lane(&store, &backend, config);
+    enqueue(&store, 1).await;
+    wait_until(&store, |counts| counts.dead == 1).await;
+    let letters = store.dead_letters(DeadFilter::default(), None, 10).await.unwrap();
+    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("exhausted", 3));
+    assert_eq!(backend.seen().len(), 4, "three attempts, and one that was sent away");
+    running.end(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_next_one_of_a_key_goes_as_soon_as_the_one_before_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let backend = Backend::start(|_| (millis(0), answer(200, ""))).await;
+    let running = lane(&store, &backend, config());
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let order = Some(b"one".to_vec());
+        let job = NewJob {
+            queue: QUEUE.to_owned(),
+            headers: encode_headers(&HeaderMap::new()),
+            order,
+            ..NewJob::default()
+        };
+        store.enqueue(job).await.unwrap();
+    }
+    wait_until(&store, is_empty).await;
+    assert!(begun.elapsed() < millis(4_000), "{:?}", begun.elapsed());
+    running.end(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_killed_process_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::start(|_| (millis(3), answer(200, ""))).await;

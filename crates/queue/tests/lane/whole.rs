@@ -1,7 +1,7 @@
 //! Lanes against a source in memory and real sockets: whatever the receiver does, each job ends as it should.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaworthy_policy::BreakerConfig;
 use seaworthy_policy::delivery::{Because, DeliveryConfig, Reason, Schedule, Step};
@@ -156,7 +156,9 @@ async fn a_drain_waits_for_attempts_as_long_as_it_may() {
         let lane = Running::start(config(), &backend, &source);
         lane.wait_for(|step| matches!(step, Step::Attempt { .. })).await;
         backend.wait_for(1).await;
+        let ending = Instant::now();
         lane.end(millis(grace)).await.unwrap();
+        assert!(ending.elapsed() < millis(4_000), "attempts were given up after {grace} ms");
         let begun = backend.seen().len();
         let states: Vec<State> = (1..=10).map(|id| source.state(id)).collect();
         let finished = states.iter().filter(|state| **state == State::Done).count();
@@ -178,11 +180,30 @@ async fn a_long_attempt_keeps_its_claim_and_a_lost_one_is_given_up() {
     assert_eq!(backend.seen().len(), 1);
     lane.end(Duration::ZERO).await.unwrap();
 
+    let backend = Backend::start(|_| (millis(15_000), answer(200, ""))).await;
     let source = Memory::with(1..=1);
     source.refuse_extensions();
     let lane = Running::start(config, &backend, &source);
     lane.wait_for(|step| matches!(step, Step::Lost { .. })).await;
     assert_eq!(source.state(1), State::Claimed, "nothing was said about it");
+    let ending = Instant::now();
+    lane.end(Duration::ZERO).await.unwrap();
+    assert!(ending.elapsed() < millis(5_000), "its attempt was given up");
+}
+
+#[tokio::test]
+async fn a_slow_store_slows_deliveries_down_and_fills_no_memory() {
+    let backend = Backend::start(|_| (millis(0), answer(200, ""))).await;
+    let source = Memory::with(1..=500);
+    source.set_slow(true);
+    let lane = Running::start(config(), &backend, &source);
+    backend.wait_for(9).await;
+    tokio::time::sleep(millis(200)).await;
+    let seen = backend.seen().len();
+    assert!(seen <= 3 * 8, "{seen} were delivered while nothing could be settled");
+    source.set_slow(false);
+    source.wait_until(|jobs| jobs.values().all(|job| job.state == State::Done)).await;
+    assert_eq!(backend.seen().len(), 500);
     lane.end(Duration::ZERO).await.unwrap();
 }
 
