@@ -188,7 +188,7 @@ async fn a_long_attempt_keeps_its_claim_and_a_lost_one_is_given_up() {
     assert_eq!(source.state(1), State::Claimed, "nothing was said about it");
     let ending = Instant::now();
     lane.end(Duration::ZERO).await.unwrap();
-    assert!(ending.elapsed() < millis(5_000), "its attempt was given up");
+    assert!(ending.elapsed() < millis(2_500), "its attempt was given up, long before its time-out");
 }
 
 #[tokio::test]
