@@ -1,7 +1,7 @@
 //! Durable jobs and events on their way to their receivers, by HTTP.
 //!
 //! A lane ([`run`]) claims the jobs of one queue, or the events of one subscriber, from a [`Source`], and carries out what
-//! [`seaworthy_policy::Delivery`] decides. One attempt is one call of [`push`]: it signs the job ([`sign`]), says what it is ([`CloudEvent`]), sends it, and
+//! [`seaworthy_policy::Delivery`] decides. One attempt is one call of [`push()`]: it signs the job ([`sign`]), says what it is ([`CloudEvent`]), sends it, and
 //! answers in the words of [`seaworthy_policy::delivery`] what became of it. What that means, and what is done next, is
 //! decided there.
 //!
