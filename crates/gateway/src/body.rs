@@ -18,8 +18,6 @@ use crate::upstream::Meter;
 
 /// A request's body up to this length is read before the first attempt, so that it can be sent again.
 pub(crate) const REPLAY_LENGTH_MAX: u64 = 64 * 1024;
-/// A client that sends nothing of its body for this long is given up.
-pub(crate) const CLIENT_BODY_IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +26,7 @@ pub(crate) enum BodyError {
     #[error("the request body broke off")]
     Client(#[source] hyper::Error),
     /// The client sent nothing for too long.
-    #[error("the request body did not go on within 30 s")]
+    #[error("the request body did not go on in time")]
     ClientIdle,
     /// The client ended its trailer section in disorder.
     #[error("the request has trailers that were collected and cannot be passed on")]
@@ -45,13 +43,15 @@ pub(crate) enum BodyError {
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Incoming,
+    /// A client that sends nothing for this long is given up.
+    idle_limit: Duration,
     idle: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientBody {
     /// A body that was not touched yet.
-    pub(crate) fn new(incoming: Incoming) -> Self {
-        Self { incoming, idle: None }
+    pub(crate) fn new(incoming: Incoming, idle_limit: Duration) -> Self {
+        Self { incoming, idle_limit, idle: None }
     }
 
     /// The whole body, which its head announced with at most [`REPLAY_LENGTH_MAX`] bytes.
@@ -87,7 +87,7 @@ impl Body for ClientBody {
             this.idle = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Client)));
         }
-        let idle = this.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLIENT_BODY_IDLE_LIMIT)));
+        let idle = this.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.idle_limit)));
         idle.as_mut().poll(context).map(|()| Some(Err(BodyError::ClientIdle)))
     }
 

@@ -47,6 +47,11 @@ impl DeadlineHeaders {
         Self { renamed: own != DEADLINE, own, config, supervised }
     }
 
+    /// The endpoint is ours, and is spoken to in our headers.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervised
+    }
+
     /// What a trusted caller says is left; the shortest of what can be believed.
     pub(crate) fn told(&self, headers: &HeaderMap, seen: Seen) -> Option<std::time::Duration> {
         if !self.renamed && !seen.has(Seen::DEADLINE) {

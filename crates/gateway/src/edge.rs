@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use http::HeaderValue;
 use seaworthy_observe::event::EventKind;
 use seaworthy_observe::{Clock, EndpointChange, EndpointId, EventBus, SuspicionSink, Via};
+use seaworthy_policy::breaker::Mode;
 use seaworthy_policy::call::{AttemptId, AttemptKind, Call, Event, Step};
 use seaworthy_policy::pool::{EndpointKey, EndpointView, Member, Pool, PoolConfig, PoolEvent, affinity_key};
 use seaworthy_policy::{Rng, Time};
@@ -76,8 +77,10 @@ pub(crate) struct Edge {
     ejections: AtomicU64,
     core: Mutex<Core>,
     clock: Clock,
-    bus: EventBus,
+    pub(crate) bus: EventBus,
     suspicions: Suspicions,
+    /// Who decides about its breakers, by the spec; `None` where there are none.
+    pub(crate) breaker_mode: Option<Mode>,
 }
 
 struct Core {
@@ -112,6 +115,7 @@ impl Edge {
     /// An edge without endpoints.
     pub(crate) fn new(spec: EdgeSpec, bus: EventBus, suspicions: Suspicions) -> Self {
         let core = Core { pool: Pool::new(spec.pool), rng: Rng::seeded(spec.seed), endpoints: Vec::new() };
+        let breaker_mode = core.pool.breaker_mode();
         let via_mark = format!("({}-{})", spec.pseudonym, spec.index);
         Self {
             via_value: HeaderValue::try_from(format!("1.1 seaworthy {via_mark}"))
@@ -130,6 +134,7 @@ impl Edge {
             clock: Clock,
             bus,
             suspicions,
+            breaker_mode,
         }
     }
 
@@ -215,6 +220,19 @@ impl Edge {
         self.after(core);
     }
 
+    /// Who decides about its breakers from now on. False where there are none.
+    pub(crate) fn set_breaker_mode(&self, mode: Mode) -> bool {
+        let mut core = self.lock();
+        let done = core.pool.set_breaker_mode(self.clock.now(), mode);
+        self.after(core);
+        done
+    }
+
+    /// Who decides about its breakers; `None` where there are none.
+    pub(crate) fn breaker_mode(&self) -> Option<Mode> {
+        self.lock().pool.breaker_mode()
+    }
+
     /// How the endpoints stand, and the retry budget left in attempts.
     pub(crate) fn view(&self) -> (Vec<(EndpointId, EndpointView)>, f64) {
         let now = self.clock.now();
@@ -273,6 +291,9 @@ impl Edge {
                 replica: replica(),
                 reason: reason.as_str().to_owned(),
             },
+            PoolEvent::ProbationEnded(_) => {
+                EventKind::EndpointProbationEnded { edge: edge(), service: service(), replica: replica() }
+            }
             PoolEvent::Standby(on) => EventKind::StandbyChanged { edge: edge(), service: service(), on },
             PoolEvent::Suspect(_, reason) => {
                 if let (Some(sink), Some(id)) = (self.suspicions.get(), endpoint) {
@@ -322,6 +343,7 @@ fn subject(core: &Core, event: &PoolEvent) -> Option<EndpointId> {
         | PoolEvent::Readmitting(endpoint)
         | PoolEvent::Readmitted(endpoint)
         | PoolEvent::Probation(endpoint, _)
+        | PoolEvent::ProbationEnded(endpoint)
         | PoolEvent::Suspect(endpoint, _)
         | PoolEvent::Ejected { endpoint, .. }
         | PoolEvent::Breaker { endpoint, .. } => *endpoint,

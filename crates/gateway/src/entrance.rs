@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use seaworthy_policy::Time;
+use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::{Class, Event, FailureKind};
 use seaworthy_policy::entrance::{Denied, Ending, Passage, Reason, Step};
 
@@ -34,12 +35,17 @@ pub(crate) struct Refused {
 
 impl Pass {
     /// A request in front of the first gate; `None` where there are none.
-    pub(crate) fn new(client: &Client, target: &Target, deadline: Time) -> Option<Box<Self>> {
+    pub(crate) fn new(
+        client: &Client,
+        target: &Target,
+        deadline: Time,
+        priority: Priority,
+    ) -> Option<Box<Self>> {
         let (worker, row) = (&client.worker, &target.gates);
         if row.is_empty() {
             return None;
         }
-        let passage = target.exchange.enter(deadline);
+        let passage = target.exchange.enter(deadline, priority);
         Some(Box::new(Self { worker: Rc::clone(worker), row: Arc::clone(row), passage, class: None }))
     }
 

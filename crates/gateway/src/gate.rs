@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, HeaderValue};
+use seaworthy_observe::{EventBus, EventKind};
 use seaworthy_policy::admission::{Rejected, Ticket};
 use seaworthy_policy::entrance::{
-    Ending, Gate, GateConfig, Hold, Kind, Passage, Quote, Scope, Step, Waiting, turn,
+    Ending, Gate, GateConfig, Hold, Kind, Passage, Quote, Scope, SheddingChange, Step, Waiting, turn,
 };
 use seaworthy_policy::limit::Permit;
 use seaworthy_policy::{Rng, Time};
@@ -38,10 +39,21 @@ pub(crate) struct SharedGate {
     scope: Scope,
     source: KeySource,
     secret: RandomState,
+    told: Told,
     /// Wakes the gate's timer when its deadline moved.
     rearm: Notify,
     timer_at: AtomicU64,
     core: Mutex<Core>,
+}
+
+/// Whom a gate tells what becomes of it.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) bus: EventBus,
+    /// The service behind it, if it is one.
+    pub(crate) service: Option<String>,
+    /// The edge that it belongs to: a service has one gate for each. Empty for gates of routes and of the gateway.
+    pub(crate) edge: String,
 }
 
 /// The gates of one way in, in the order in which they are asked.
@@ -68,11 +80,19 @@ pub(crate) struct GateView {
 }
 
 /// The gates that a plan asks for at one place of the spec.
-pub(crate) fn gates(plan: &EntrancePlan, scope: Scope, path: &str, seed: u64) -> Vec<Arc<SharedGate>> {
+pub(crate) fn gates(
+    plan: &EntrancePlan,
+    scope: Scope,
+    path: &str,
+    told: &Told,
+    seed: u64,
+) -> Vec<Arc<SharedGate>> {
     let short = path.split('.').nth(1).unwrap_or(path);
     let gates = plan.gates().into_iter();
     gates
-        .map(|(config, source)| Arc::new(SharedGate::new(&config, source, scope, (path, short), seed)))
+        .map(|(config, source)| {
+            Arc::new(SharedGate::new(&config, (source, scope), (path, short), told.clone(), seed))
+        })
         .collect()
 }
 
@@ -86,9 +106,9 @@ pub(crate) fn row<'a>(gates: impl IntoIterator<Item = &'a Arc<SharedGate>>) -> R
 impl SharedGate {
     fn new(
         config: &GateConfig,
-        source: KeySource,
-        scope: Scope,
+        (source, scope): (KeySource, Scope),
         (path, short): (&str, &str),
+        told: Told,
         seed: u64,
     ) -> Self {
         let (key, policy) = match config {
@@ -106,6 +126,7 @@ impl SharedGate {
             scope,
             source,
             secret: RandomState::new(),
+            told,
             rearm: Notify::new(),
             timer_at: AtomicU64::new(NEVER),
             core: Mutex::new(Core { gate, rng, seats: BTreeMap::new() }),
@@ -123,6 +144,11 @@ impl SharedGate {
             Some(value) => self.secret.hash_one((1, value.as_bytes())),
             None => self.secret.hash_one((0, network(peer))),
         }
+    }
+
+    /// Its labels in metrics: where the spec says so, and the edge, where there may be one gate for each.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        vec![self.name.clone(), self.told.edge.clone()]
     }
 
     /// Asks for a request.
@@ -229,13 +255,28 @@ impl SharedGate {
                 (None, Err(_)) => {}
             }
         }
+        let change = gate.take_change();
         let next = gate.next_deadline().map_or(NEVER, Time::as_nanos);
         drop(core);
+        if let Some(change) = change {
+            self.tell(change);
+        }
         if next < self.timer_at.load(Ordering::Relaxed) {
             self.timer_at.store(next, Ordering::Relaxed);
             self.rearm.notify_one();
         }
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn tell(&self, change: SheddingChange) {
+        let Told { bus, service, edge } = self.told.clone();
+        let gate = self.name.clone();
+        bus.emit(match change {
+            SheddingChange::Began(reason) => {
+                EventKind::SheddingBegan { gate, edge, service, reason: reason.as_str().to_owned() }
+            }
+            SheddingChange::Ended { refused } => EventKind::SheddingEnded { gate, edge, service, refused },
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use seaworthy_observe::metrics::{MetricError, Registry};
 use seaworthy_observe::{
     Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, LogSink, SuspicionSink,
 };
+use seaworthy_policy::breaker::Mode;
 use seaworthy_policy::pool::EndpointView;
 use seaworthy_spec::plan::Plan;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -77,6 +78,8 @@ pub struct EdgeView {
     pub endpoints: Vec<(EndpointId, EndpointView)>,
     /// Retries and hedges that the budget still allows.
     pub budget_balance: f64,
+    /// Who decides about its circuit breaker; `None` where there is none.
+    pub breaker_mode: Option<Mode>,
 }
 
 /// A running data plane. Dropping it closes everything at once; [`Gateway::drain`] first.
@@ -173,11 +176,15 @@ impl Gateway {
         self.bus.emit(EventKind::PolicyReset);
     }
 
+    pub(crate) fn edges(&self) -> &[Arc<crate::edge::Edge>] {
+        &self.shared.edges
+    }
+
     /// How every edge stands.
     pub fn views(&self) -> Vec<EdgeView> {
         let view = |edge: &Arc<crate::edge::Edge>| {
             let (endpoints, budget_balance) = edge.view();
-            EdgeView { name: edge.name.clone(), endpoints, budget_balance }
+            EdgeView { name: edge.name.clone(), endpoints, budget_balance, breaker_mode: edge.breaker_mode() }
         };
         self.shared.edges.iter().map(view).collect()
     }

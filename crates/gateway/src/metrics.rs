@@ -204,10 +204,9 @@ fn asked(registry: &Registry, edges: &[Arc<Edge>]) -> Result<(), MetricError> {
 pub(crate) fn gates_asked(registry: &Registry, gates: &[Arc<SharedGate>]) -> Result<(), MetricError> {
     let ask = |name, help, value: fn(&GateView) -> u32| {
         let gates = gates.to_vec();
-        let describe = Describe { name, help, labels: &["gate"], series: &[] };
+        let describe = Describe { name, help, labels: &["gate", "edge"], series: &[] };
         registry.gauge_asked(describe, move || {
-            let stands =
-                |gate: &Arc<SharedGate>| Some((vec![gate.name.clone()], f64::from(value(&gate.view()?))));
+            let stands = |gate: &Arc<SharedGate>| Some((gate.labels(), f64::from(value(&gate.view()?))));
             gates.iter().filter_map(stands).collect()
         })
     };

@@ -28,6 +28,7 @@ impl Seen {
     pub(crate) const VIA: Self = Self(1 << 15);
     /// Any of the usual fields about the time that is left.
     pub(crate) const DEADLINE: Self = Self(1 << 16);
+    pub(crate) const PRIORITY: Self = Self(1 << 17);
 
     /// Looks at every name once.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -53,6 +54,7 @@ impl Seen {
             "grpc-retry-pushback-ms" => Self::PUSHBACK,
             "x-request-id" => Self::REQUEST_ID,
             "retry-after" => Self::RETRY_AFTER,
+            "seaworthy-priority" => Self::PRIORITY,
             "te" => Self::TE,
             "transfer-encoding" => Self::TRANSFER_ENCODING,
             "upgrade" => Self::UPGRADE,

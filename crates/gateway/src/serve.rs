@@ -5,12 +5,14 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING, VIA};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use seaworthy_policy::Time;
+use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::Safety;
 use seaworthy_policy::exchange::{Admission, Key, MethodKind, Refusal, RequestHead};
 
@@ -29,6 +31,7 @@ use crate::headers::{
 };
 use crate::journey::{Journey, send};
 use crate::listener::Entry;
+use crate::priority;
 use crate::problem::Problem;
 use crate::quota::QuotaFields;
 use crate::route::{Routed, is_unambiguous};
@@ -39,6 +42,7 @@ use crate::shared::Target;
 struct Begun {
     target: usize,
     judged: RequestHead,
+    priority: Priority,
     head: Request<()>,
     seen: Seen,
     /// `None` when there is none.
@@ -93,6 +97,8 @@ fn begin(
     if let Admission::Refuse(refusal) = to.exchange.admit(worker.now(), &judged) {
         return Err(Box::new(refuse(refused(refusal), record)));
     }
+    let told = if to.trusts_callers() { priority::told(request.headers(), seen) } else { None };
+    let priority = to.exchange.priority(told);
     let old_version = request.version() == Version::HTTP_10;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
@@ -100,7 +106,7 @@ fn begin(
     *head.method_mut() = parts.method;
     *head.uri_mut() = path_only(parts.uri);
     *head.headers_mut() = parts.headers;
-    Ok(Box::new(Begun { target, judged, head, seen, body, record, old_version }))
+    Ok(Box::new(Begun { target, judged, priority, head, seen, body, record, old_version }))
 }
 
 /// Says no before any service is asked.
@@ -185,9 +191,10 @@ fn route(client: &Client, method: &Method, path: &str) -> Result<usize, Box<Prob
 async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<ResponseBody> {
     let worker = &client.worker;
     let target = &worker.shared.targets[begun.target];
+    let patience = worker.shared.client_body_timeout;
     let body = match begun.body.take() {
         None => Outgoing::Empty,
-        Some(body) => match Box::pin(outgoing(body, begun.head.headers_mut())).await {
+        Some(body) => match Box::pin(outgoing(body, begun.head.headers_mut(), patience)).await {
             Ok(body) => body,
             Err(detail) => return refuse(body_failed(&detail), begun.record),
         },
@@ -197,7 +204,7 @@ async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<Respons
         Admission::Call { safety, deadline } => (safety, deadline),
         Admission::Refuse(refusal) => return refuse(refused(refusal), begun.record),
     };
-    let mut pass = Pass::new(client, target, deadline);
+    let mut pass = Pass::new(client, target, deadline, begun.priority);
     let (quotas, denied) = match &mut pass {
         None => (QuotaFields::default(), None),
         Some(pass) => Box::pin(enter(client.peer, pass, &mut begun)).await,
@@ -233,8 +240,9 @@ impl Begun {
         safety: Safety,
         deadline: Time,
     ) -> (Box<Journey<'a>>, Box<Record>) {
-        let Self { mut head, seen, record, old_version, .. } = *self;
+        let Self { mut head, seen, priority, record, old_version, .. } = *self;
         let affinity = target.affinity.as_ref().and_then(|source| affinity::key(source, head.headers()));
+        priority::pass_on(head.headers_mut(), seen, priority, target.deadline.is_supervised());
         let telling = prepare(head.headers_mut(), seen, target, client, record.request_id());
         let told = (&target.deadline, telling);
         let template = Template { head, body, config: Arc::clone(&target.call), deadline, told };
@@ -331,9 +339,13 @@ fn path_only(uri: Uri) -> Uri {
 }
 
 /// Reads a small body, so that it can be sent again; leaves a large one to be streamed.
-async fn outgoing(incoming: Incoming, headers: &mut HeaderMap) -> Result<Outgoing, String> {
+async fn outgoing(
+    incoming: Incoming,
+    headers: &mut HeaderMap,
+    idle_limit: Duration,
+) -> Result<Outgoing, String> {
     let announced = incoming.size_hint().exact();
-    let body = ClientBody::new(incoming);
+    let body = ClientBody::new(incoming, idle_limit);
     if announced.is_some_and(|length| length <= REPLAY_LENGTH_MAX) {
         let bytes = body.collect().await.map_err(|error| error.to_string())?;
         return Ok(if bytes.is_empty() { Outgoing::Empty } else { Outgoing::Whole(bytes) });

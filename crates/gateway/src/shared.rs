@@ -20,7 +20,7 @@ use crate::cache::{CacheMetrics, RouteCache, Store};
 use crate::deadline::DeadlineHeaders;
 use crate::degrade::{FixedAnswer, Other, Step, Steps};
 use crate::edge::{Edge, EdgeSpec, Suspicions};
-use crate::gate::{Row, SharedGate, gates, row};
+use crate::gate::{Row, SharedGate, Told, gates, row};
 use crate::gateway::{GatewayError, GatewayPorts};
 use crate::metrics::{Labels, Metrics, gates_asked};
 use crate::route::Router;
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     /// Stored answers.
     pub(crate) store: Arc<Store>,
     pub(crate) cache_metrics: CacheMetrics,
+    /// A client that sends nothing of its body for this long is given up.
+    pub(crate) client_body_timeout: Duration,
     pub(crate) zones: Vec<String>,
     pub(crate) suspicions: Suspicions,
     /// Seed of what must differ between processes.
@@ -134,6 +136,7 @@ impl Shared {
             metrics,
             store,
             cache_metrics,
+            client_body_timeout: plan.client_body_timeout,
             zones: plan.zones.clone(),
             suspicions,
             seed,
@@ -163,7 +166,7 @@ impl Builder<'_> {
             .iter()
             .map(|(service, lanes)| (*service, self.edge(*service, Via::Ingress, *lanes)))
             .collect();
-        let common = self.gates(&self.plan.entrance, Scope::Gateway, "gateway");
+        let common = self.gates(&self.plan.entrance, Scope::Gateway, "gateway", None);
         let of_edges: BTreeMap<usize, Vec<Arc<SharedGate>>> = lanes
             .keys()
             .map(|service| {
@@ -171,7 +174,7 @@ impl Builder<'_> {
                 // The throttle is the caller's brake; here the callers are clients.
                 let entrance = EntrancePlan { throttle: None, ..plan.entrance.clone() };
                 let path = format!("services.{}.policy", plan.name);
-                (*service, self.gates(&entrance, Scope::Edge, &path))
+                (*service, self.gates(&entrance, Scope::Edge, &path, Some((*service, "ingress:"))))
             })
             .collect();
         let mut next_lane: BTreeMap<usize, usize> = BTreeMap::new();
@@ -199,7 +202,8 @@ impl Builder<'_> {
             };
             let steps = route.degrade.iter().map(|step| rung(step, &mut other)).collect();
             let degrade = Steps::new(steps, route.name.clone(), Arc::clone(&edge.service), self.bus.clone());
-            let own = self.gates(&route.entrance, Scope::Route, &format!("routes.{}", route.name));
+            let path = format!("routes.{}", route.name);
+            let own = self.gates(&route.entrance, Scope::Route, &path, Some((route.to, "")));
             let gates = row(own.iter().chain(&of_edges[&route.to]).chain(&common));
             let way = Way {
                 degrade: degrade.ladder(),
@@ -231,7 +235,7 @@ impl Builder<'_> {
             let edge = self.edge(index, Via::Egress, 1);
             self.labels.push((edge.name.clone(), String::new()));
             let path = format!("services.{}.policy", service.name);
-            let gates = row(&self.gates(&service.entrance, Scope::Edge, &path));
+            let gates = row(&self.gates(&service.entrance, Scope::Edge, &path, Some((index, "egress:"))));
             let degrade = Steps::new(Vec::new(), String::new(), Arc::clone(&edge.service), self.bus.clone());
             self.targets.push(Target {
                 edge,
@@ -247,10 +251,22 @@ impl Builder<'_> {
         }
     }
 
-    /// The gates that the plan asks for at one place.
-    fn gates(&mut self, plan: &EntrancePlan, scope: Scope, path: &str) -> Vec<Arc<SharedGate>> {
+    /// The gates that the plan asks for at one place, in front of this service; with what its edge's name begins with.
+    fn gates(
+        &mut self,
+        plan: &EntrancePlan,
+        scope: Scope,
+        path: &str,
+        service: Option<(usize, &str)>,
+    ) -> Vec<Arc<SharedGate>> {
+        let name = |index: usize| self.plan.services[index].name.clone();
+        let edge = match service {
+            Some((index, way)) if scope == Scope::Edge => format!("{way}{}", name(index)),
+            _ => String::new(),
+        };
+        let told = Told { bus: self.bus.clone(), service: service.map(|(index, _)| name(index)), edge };
         let seed = self.seed.rotate_left(31).wrapping_add(self.gates.len() as u64);
-        let gates = gates(plan, scope, path, seed);
+        let gates = gates(plan, scope, path, &told, seed);
         self.gates.extend(gates.iter().cloned());
         gates
     }

@@ -192,6 +192,48 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A replica that was on probation has its whole weight again.
+    EndpointProbationEnded {
+        /// The edge.
+        edge: String,
+        /// The service.
+        service: String,
+        /// The replica.
+        replica: String,
+    },
+    /// A person took the place of an edge's circuit breakers, or gave it back.
+    BreakerModeChanged {
+        /// The edge.
+        edge: String,
+        /// The service.
+        service: String,
+        /// `automatic`, `force_open`, `force_closed`, `disabled`, `metrics_only`.
+        mode: String,
+        /// It is not what the spec says.
+        forced: bool,
+    },
+    /// A gate of the way in refuses requests, from now on.
+    SheddingBegan {
+        /// Where the spec says so: `services.api.policy.concurrency`.
+        gate: String,
+        /// The edge, where there is one gate for each; otherwise empty.
+        edge: String,
+        /// The service behind it, if it is one.
+        service: Option<String>,
+        /// Why the first of them was refused.
+        reason: String,
+    },
+    /// A gate has refused nobody for a while.
+    SheddingEnded {
+        /// The gate.
+        gate: String,
+        /// Its edge.
+        edge: String,
+        /// The service behind it, if it is one.
+        service: Option<String>,
+        /// How many were refused in all.
+        refused: u64,
+    },
     /// Standby replicas serve from now on, or the active ones alone again.
     StandbyChanged {
         /// The edge.
@@ -283,13 +325,18 @@ impl EventKind {
             | Self::EndpointReadmitting { service, replica, .. }
             | Self::EndpointReadmitted { service, replica, .. }
             | Self::EndpointOnProbation { service, replica, .. }
+            | Self::EndpointProbationEnded { service, replica, .. }
             | Self::BreakerChanged { service, replica, .. } => Some((service, Some(replica))),
             Self::BuildStarted { service }
             | Self::BuildEnded { service, .. }
             | Self::StandbyChanged { service, .. }
             | Self::PanicChanged { service, .. }
             | Self::DegradationBegan { service, .. }
-            | Self::DegradationEnded { service, .. } => Some((service, None)),
+            | Self::DegradationEnded { service, .. }
+            | Self::BreakerModeChanged { service, .. } => Some((service, None)),
+            Self::SheddingBegan { service, .. } | Self::SheddingEnded { service, .. } => {
+                service.as_deref().map(|service| (service, None))
+            }
             Self::NodeStarted { .. }
             | Self::NodeDraining
             | Self::FaultRequested { .. }
@@ -318,6 +365,8 @@ impl EventKind {
             | Self::StandbyChanged { on: true, .. }
             | Self::PanicChanged { .. }
             | Self::DegradationBegan { .. }
+            | Self::SheddingBegan { .. }
+            | Self::BreakerModeChanged { forced: true, .. }
             | Self::FaultApplied { .. } => Level::Warn,
             _ => Level::Info,
         }

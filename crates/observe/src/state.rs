@@ -26,6 +26,8 @@ pub struct State {
     pub services: BTreeMap<String, ServiceState>,
     /// Edges by name (`ingress:api`, `egress:payments`), as far as anything happened there.
     pub edges: BTreeMap<String, EdgeState>,
+    /// Gates that refuse requests now, by their place in the spec and their edge, if they have one.
+    pub shedding: BTreeMap<String, SheddingState>,
     /// Faults that are requested or in effect, by id.
     pub faults: BTreeMap<String, FaultState>,
 }
@@ -57,6 +59,17 @@ pub struct ServiceState {
 pub struct DegradingState {
     /// The step that it began with: `stale`, `fallback`, `static`.
     pub step: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// A gate that sheds load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SheddingState {
+    /// The service behind it, if it is one.
+    pub service: Option<String>,
+    /// Why it began.
+    pub reason: String,
     /// Since when, RFC 3339.
     pub since: String,
 }
@@ -117,6 +130,8 @@ pub struct EdgeState {
     pub panic: bool,
     /// Standby endpoints serve.
     pub standby: bool,
+    /// What a person made of its circuit breakers; `None` = what the spec says.
+    pub breaker_mode: Option<String>,
     /// Replicas that live traffic has an opinion about.
     pub guards: BTreeMap<String, GuardState>,
 }
@@ -124,7 +139,7 @@ pub struct EdgeState {
 /// What live traffic made of an endpoint on one edge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GuardState {
-    /// `ejected`, `readmitting`, or a breaker's state.
+    /// `ejected`, `readmitting`, `probation`, or a breaker's state.
     pub state: String,
     /// Why.
     pub reason: String,
@@ -147,6 +162,8 @@ pub struct FaultState {
     pub since: String,
 }
 
+/// The state of an endpoint that keeps a small share of its weight.
+const PROBATION: &str = "probation";
 /// The state of a breaker that lets everything pass.
 const BREAKER_CLOSED: &str = "closed";
 
@@ -173,6 +190,15 @@ impl State {
                     service.degrading.remove(route);
                 }
             }
+            EventKind::SheddingBegan { gate, edge, service, reason } => {
+                if let Some(shedding) = bounded(&mut self.shedding, &gate_name(gate, edge)) {
+                    let (service, reason) = (service.clone(), reason.clone());
+                    *shedding = SheddingState { service, reason, since: ts.to_owned() };
+                }
+            }
+            EventKind::SheddingEnded { gate, edge, .. } => {
+                self.shedding.remove(&gate_name(gate, edge));
+            }
             EventKind::BuildStarted { service } => self.build(service, BuildState::Running),
             EventKind::BuildEnded { service, ok: true } => self.build(service, BuildState::Succeeded),
             EventKind::BuildEnded { service, ok: false } => self.build(service, BuildState::Failed),
@@ -187,6 +213,8 @@ impl State {
             | EventKind::PanicChanged { .. }
             | EventKind::StandbyChanged { .. }
             | EventKind::EndpointOnProbation { .. }
+            | EventKind::EndpointProbationEnded { .. }
+            | EventKind::BreakerModeChanged { .. }
             | EventKind::PolicyReset => self.apply_guard(ts, &event.kind),
             EventKind::ProcessStarted { .. }
             | EventKind::ProcessStartFailed { .. }
@@ -259,8 +287,29 @@ impl State {
                     edge.standby = *on;
                 }
             }
-            EventKind::PolicyReset => self.edges.clear(),
-            // A probation's end is no event: the endpoint's own view says how long it lasts.
+            EventKind::EndpointOnProbation { edge, service, replica, reason } => {
+                let (state, reason) = (PROBATION.to_owned(), reason.clone());
+                self.guard(edge, service, replica, GuardState { state, reason, since, duration_ms: None });
+            }
+            EventKind::EndpointProbationEnded { edge, replica, .. } => {
+                let guards = self.edges.get(edge).map(|edge| &edge.guards);
+                // It may have been ejected meanwhile.
+                if guards.and_then(|guards| guards.get(replica)).is_some_and(|guard| guard.state == PROBATION)
+                {
+                    self.unguard(edge, replica);
+                }
+            }
+            EventKind::BreakerModeChanged { edge, service, mode, forced } => {
+                if let Some(edge) = self.edge(edge, service) {
+                    edge.breaker_mode = forced.then(|| mode.clone());
+                }
+            }
+            EventKind::PolicyReset => self.edges.retain(|_, edge| {
+                let EdgeState { service, breaker_mode, .. } = std::mem::take(edge);
+                *edge = EdgeState { service, breaker_mode, ..EdgeState::default() };
+                // What a person decided is not forgotten with what was learnt.
+                edge.breaker_mode.is_some()
+            }),
             _ => {}
         }
     }
@@ -342,6 +391,11 @@ impl ReplicaState {
         reason.clone_into(&mut self.reason);
         ts.clone_into(&mut self.since);
     }
+}
+
+/// A service has one gate for each of its edges, at one place in the spec.
+fn gate_name(gate: &str, edge: &str) -> String {
+    if edge.is_empty() { gate.to_owned() } else { format!("{gate} on {edge}") }
 }
 
 /// The entry of this name, made if it is new and there is room.

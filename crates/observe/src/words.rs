@@ -28,6 +28,11 @@ impl EventKind {
             Self::EndpointReadmitted { .. } => "endpoint readmitted",
             Self::BreakerChanged { .. } => "circuit breaker changed",
             Self::EndpointOnProbation { .. } => "endpoint on probation",
+            Self::EndpointProbationEnded { .. } => "endpoint off probation",
+            Self::BreakerModeChanged { forced: true, .. } => "circuit breaker taken over",
+            Self::BreakerModeChanged { forced: false, .. } => "circuit breaker given back",
+            Self::SheddingBegan { .. } => "shedding began",
+            Self::SheddingEnded { .. } => "shedding ended",
             Self::StandbyChanged { on: true, .. } => "standby endpoints serve",
             Self::StandbyChanged { on: false, .. } => "active endpoints serve alone again",
             Self::PanicChanged { on: true, .. } => "too few endpoints left, ejections ignored",
@@ -67,14 +72,18 @@ impl EventKind {
             Self::EndpointEjected { edge, reason, duration_ms, .. } => {
                 format!(" from {edge} for {duration_ms} ms ({reason})")
             }
-            Self::EndpointReadmitting { edge, .. } | Self::EndpointReadmitted { edge, .. } => {
-                format!(" on {edge}")
-            }
+            Self::EndpointReadmitting { edge, .. }
+            | Self::EndpointReadmitted { edge, .. }
+            | Self::EndpointProbationEnded { edge, .. }
+            | Self::StandbyChanged { edge, .. }
+            | Self::PanicChanged { edge, .. } => format!(" on {edge}"),
+            Self::BreakerModeChanged { edge, mode, .. } => format!(" on {edge} ({mode})"),
+            Self::SheddingBegan { gate, reason, .. } => format!(" at {gate} ({reason})"),
+            Self::SheddingEnded { gate, refused, .. } => format!(" at {gate} ({refused} refused)"),
             Self::BreakerChanged { edge, from, to, reason, .. } => {
                 format!(" on {edge}: {from} -> {to} ({reason})")
             }
             Self::EndpointOnProbation { edge, reason, .. } => format!(" on {edge} ({reason})"),
-            Self::StandbyChanged { edge, .. } | Self::PanicChanged { edge, .. } => format!(" on {edge}"),
             Self::DegradationBegan { route, step, .. } => format!(": {route} ({step})"),
             Self::DegradationEnded { route, .. } => format!(": {route}"),
             Self::FaultRequested { fault, what } => format!(": {what} ({fault})"),

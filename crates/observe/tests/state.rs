@@ -134,6 +134,77 @@ fn a_route_degrades_until_it_does_no_longer() {
 }
 
 #[test]
+fn gates_shed_and_calm_down_each_for_itself() {
+    let began = |edge: &str| EventKind::SheddingBegan {
+        gate: "services.pay.policy.concurrency".to_owned(),
+        edge: edge.to_owned(),
+        service: Some("pay".to_owned()),
+        reason: "queue_full".to_owned(),
+    };
+    let ended = |edge: &str| EventKind::SheddingEnded {
+        gate: "services.pay.policy.concurrency".to_owned(),
+        edge: edge.to_owned(),
+        service: Some("pay".to_owned()),
+        refused: 3,
+    };
+    let state = fold(vec![began("ingress:pay"), began("egress:pay"), ended("ingress:pay")]);
+    let names: Vec<&str> = state.shedding.keys().map(String::as_str).collect();
+    assert_eq!(names, ["services.pay.policy.concurrency on egress:pay"]);
+    let shedding = &state.shedding[names[0]];
+    assert_eq!((shedding.reason.as_str(), shedding.since.as_str()), ("queue_full", "t2"));
+    assert_eq!(began("e").service(), Some("pay"), "an event that names the service");
+    assert_eq!(
+        began("egress:pay").sentence(),
+        "pay: shedding began at services.pay.policy.concurrency (queue_full)"
+    );
+}
+
+#[test]
+fn a_persons_word_outlives_what_was_learnt() {
+    let forced = |mode: &str, forced| EventKind::BreakerModeChanged {
+        edge: "egress:pay".to_owned(),
+        service: "pay".to_owned(),
+        mode: mode.to_owned(),
+        forced,
+    };
+    let mode = |kinds: Vec<EventKind>| {
+        fold(kinds).edges.get("egress:pay").and_then(|edge| edge.breaker_mode.clone())
+    };
+    assert_eq!(mode(vec![forced("force_open", true)]).as_deref(), Some("force_open"));
+    assert_eq!(mode(vec![forced("force_open", true), EventKind::PolicyReset]).as_deref(), Some("force_open"));
+    assert_eq!(mode(vec![forced("force_open", true), forced("automatic", false)]), None);
+    assert_eq!(
+        forced("force_open", true).sentence(),
+        "pay: circuit breaker taken over on egress:pay (force_open)"
+    );
+}
+
+#[test]
+fn a_probation_ends_unless_something_worse_came() {
+    let (edge, service, replica) = (|| "ingress:api".to_owned(), || "api".to_owned(), || "a-1".to_owned());
+    let began = || EventKind::EndpointOnProbation {
+        edge: edge(),
+        service: service(),
+        replica: replica(),
+        reason: "slow".to_owned(),
+    };
+    let ended = || EventKind::EndpointProbationEnded { edge: edge(), service: service(), replica: replica() };
+    let ejected = || EventKind::EndpointEjected {
+        edge: edge(),
+        service: service(),
+        replica: replica(),
+        reason: "slow".to_owned(),
+        duration_ms: 30_000,
+    };
+    let guard = |kinds: Vec<EventKind>| {
+        fold(kinds).edges["ingress:api"].guards.get("a-1").map(|guard| guard.state.clone())
+    };
+    assert_eq!(guard(vec![began()]).as_deref(), Some("probation"));
+    assert_eq!(guard(vec![began(), ended()]), None);
+    assert_eq!(guard(vec![began(), ejected(), ended()]).as_deref(), Some("ejected"));
+}
+
+#[test]
 fn guards_come_and_go() {
     let guard = |kinds: &[EventKind], edge: &str| {
         let state = fold(kinds.iter().cloned());

@@ -162,9 +162,14 @@ impl Exchange {
         Admission::Call { safety, deadline: now.after(time_left) }
     }
 
+    /// How much a request matters: what a trusted peer has `told`, or what the plan says.
+    pub fn priority(&self, told: Option<Priority>) -> Priority {
+        told.unwrap_or(self.config.priority)
+    }
+
     /// The way in of a request that was admitted. Time spent on it counts.
-    pub fn enter(&self, deadline: Time) -> Passage {
-        Passage::new(self.config.gates, self.config.priority, Deadline::at(deadline))
+    pub fn enter(&self, deadline: Time, priority: Priority) -> Passage {
+        Passage::new(self.config.gates, priority, Deadline::at(deadline))
     }
 
     /// What to say when a gate said no and nothing caught it, and what that is to the ladder. Whoever asks for more

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seaworthy_fault::FaultKind;
+use seaworthy_policy::breaker::Mode;
 
 /// Keeps a backend afloat through the failures its team has named, and proves it.
 #[derive(Debug, Parser)]
@@ -31,6 +32,9 @@ pub(crate) enum Verb {
     /// Break something in a running backend, and put it back
     #[command(subcommand)]
     Fault(FaultVerb),
+    /// Take the place of an edge's circuit breaker in a running backend, and give it back
+    #[command(subcommand)]
+    Breaker(BreakerVerb),
     /// Show services, replicas, health and why
     Status(StatusArgs),
     /// Explain a diagnostic code
@@ -215,6 +219,33 @@ fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
 pub(crate) struct FaultClearArgs {
     /// The fault's id, as `fault list` prints it; all faults when left out
     pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BreakerVerb {
+    /// Decide in its place, until released
+    Force(BreakerForceArgs),
+    /// Back to what the spec says
+    Release(BreakerReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BreakerForceArgs {
+    /// The edge, as `status` names it: `egress:payments`
+    pub(crate) edge: String,
+    /// What it does from now on
+    #[arg(value_parser = PossibleValuesParser::new(Mode::ALL.map(Mode::as_str)))]
+    pub(crate) mode: String,
+    #[command(flatten)]
+    pub(crate) node: NodeChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BreakerReleaseArgs {
+    /// The edge, as `status` names it: `egress:payments`
+    pub(crate) edge: String,
     #[command(flatten)]
     pub(crate) node: NodeChoice,
 }

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Drill(arguments) => verbs::drill::run(&arguments),
         Verb::Fault(verb) => verbs::fault::run(&verb),
+        Verb::Breaker(verb) => verbs::breaker::run(&verb),
         Verb::Status(arguments) => verbs::status::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Schema => Ok(verbs::schema::run()),

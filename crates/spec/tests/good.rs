@@ -136,6 +136,17 @@ fn stored_answers_are_resolved() {
 }
 
 #[test]
+fn slow_clients_are_waited_for_as_long_as_the_spec_says() {
+    let spec = |key: &str| {
+        format!(
+            "seaworthy: v1\nname: s\ngateway: {{ listen: 127.0.0.1:0{key} }}\nservices: {{ api: {{ run: ./api }} }}\n"
+        )
+    };
+    assert_eq!(plan_of(&spec("")).client_body_timeout, Duration::from_secs(30));
+    assert_eq!(plan_of(&spec(", client_body_timeout: 250ms")).client_body_timeout, millis(250));
+}
+
+#[test]
 fn loads_are_resolved() {
     let plan = tickets();
     let [buyers, readers] = plan.loads.as_slice() else { panic!("two loads") };

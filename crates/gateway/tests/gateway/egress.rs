@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seaworthy_observe::{Detour, DetourScope};
+use seaworthy_policy::admission::Priority;
 use seaworthy_policy::restart::RestartConfig;
-use seaworthy_spec::plan::{Plan, ProcessPlan, ServiceKind};
+use seaworthy_spec::plan::{EntrancePlan, KeySource, Plan, ProcessPlan, ServiceKind};
 
+use crate::entrance::{Held, bulkhead};
 use crate::stub::{Stub, read_request};
-use crate::support::{Rig, Wire, call, plan, route, service};
+use crate::support::{Rig, Wire, call, eventually, plan, route, service};
 
 fn with_egress(change: impl FnOnce(&mut seaworthy_spec::plan::ServicePlan)) -> Plan {
     let mut payments = service("payments");
@@ -94,6 +96,62 @@ fn a_deadline_on_the_wire_only_shortens() {
     let reply = Wire::to(egress(&rig)).ask("GET / HTTP/1.1\r\nHost: x\r\nSeaworthy-Deadline-Ms: 0\r\n\r\n");
     assert_eq!((reply.status, reply.problem().as_str()), (504, "deadline-passed"));
     assert!(reply.proxy_status().contains("sent=?0"));
+}
+
+#[test]
+fn a_priority_is_told_and_a_clients_own_word_is_not() {
+    let stub = Stub::saying("paid");
+    let mut plan = with_egress(supervised);
+    let told = |plan: &Plan, field: &str| {
+        let rig = Rig::of(plan, &[&stub]);
+        rig.ask(&format!("GET /pay/ HTTP/1.1\r\nHost: x\r\n{field}\r\n"));
+        stub.seen().last().unwrap().field("seaworthy-priority").map(str::to_owned)
+    };
+    assert_eq!(
+        told(&plan, "Seaworthy-Priority: critical_plus\r\n"),
+        None,
+        "what matters as usual is not told"
+    );
+    plan.routes[0].entrance = EntrancePlan { priority: Priority::Sheddable, ..EntrancePlan::default() };
+    for field in ["", "Seaworthy-Priority: critical_plus\r\n"] {
+        assert_eq!(told(&plan, field).as_deref(), Some("sheddable"), "{field}");
+    }
+    plan.services[0].kind = service("payments").kind;
+    assert_eq!(told(&plan, ""), None, "strangers do not hear of it");
+}
+
+#[test]
+fn a_priority_that_a_service_carries_on_counts_at_the_next_door() {
+    let held = Held::new();
+    let mut plan = with_egress(supervised);
+    plan.services[0].entrance = bulkhead(1, 8, KeySource::All);
+    let rig = Rig::of(&plan, &[&held.stub]);
+    let gate = "gate=\"services.payments.policy.concurrency\"";
+    let waiting =
+        |rig: &Rig| rig.metric(&format!("seaworthy_queued_requests{{{gate},edge=\"egress:payments\"}}"));
+    let begin = |path: &str, priority: &str| {
+        let mut wire = Wire::to(egress(&rig));
+        wire.send(format!("GET /{path} HTTP/1.1\r\nHost: x\r\nSeaworthy-Priority: {priority}\r\n\r\n"));
+        wire
+    };
+    let mut wires = vec![begin("first", "critical")];
+    eventually("it is asked", || held.order().len() == 1);
+    for (count, (path, priority)) in
+        [("low", "sheddable"), ("odd", "urgent"), ("high", "critical_plus"), ("middle", "sheddable_plus")]
+            .into_iter()
+            .enumerate()
+    {
+        wires.push(begin(path, priority));
+        eventually("it waits", || waiting(&rig) == count as u64 + 1);
+    }
+    for _ in 0..5 {
+        held.let_go();
+    }
+    for wire in &mut wires {
+        assert_eq!(wire.reply(false).status, 200);
+    }
+    assert_eq!(held.order(), ["first", "high", "odd", "middle", "low"]);
+    assert_eq!(held.stub.seen()[4].field("seaworthy-priority"), Some("sheddable"), "and goes on from there");
 }
 
 #[test]

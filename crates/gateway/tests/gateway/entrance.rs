@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use seaworthy_observe::{Destination, LogSink, Rendering};
+use seaworthy_observe::{Destination, EventKind, LogSink, Rendering};
 use seaworthy_policy::admission::{Discipline, Priority, RejectorKind};
 use seaworthy_policy::{AdmissionConfig, KeyedConfig, LimitConfig, RateLimitConfig, ThrottleConfig};
 use seaworthy_spec::plan::{DegradeStep, EntrancePlan, Gated, KeySource, Plan};
@@ -18,13 +18,13 @@ use crate::support::{Rig, Wire, eventually, plan, route, service};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// An upstream that answers a request only when the test says so; its path says which.
-struct Held {
-    stub: Stub,
+pub(crate) struct Held {
+    pub(crate) stub: Stub,
     go: Sender<()>,
 }
 
 impl Held {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (go, wait): (Sender<()>, Receiver<()>) = channel();
         let wait = Mutex::new(wait);
         let stub = Stub::answering(move |_| {
@@ -35,12 +35,12 @@ impl Held {
     }
 
     /// The path of each request so far, in the order of arrival.
-    fn order(&self) -> Vec<String> {
+    pub(crate) fn order(&self) -> Vec<String> {
         let path = |line: &str| line.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
         self.stub.seen().iter().map(|seen| path(seen.line())).collect()
     }
 
-    fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.go.send(()).unwrap();
     }
 }
@@ -96,12 +96,19 @@ fn all_served(wires: &mut [Wire]) {
     }
 }
 
+fn labels(gate: &str) -> String {
+    // Services have a gate for each of their edges.
+    let service = gate.strip_prefix("services.").and_then(|rest| rest.split('.').next());
+    let edge = service.map_or_else(String::new, |service| format!("ingress:{service}"));
+    format!("gate=\"{gate}\",edge=\"{edge}\"")
+}
+
 fn queued(rig: &Rig, gate: &str) -> u64 {
-    rig.metric(&format!("seaworthy_queued_requests{{gate=\"{gate}\"}}"))
+    rig.metric(&format!("seaworthy_queued_requests{{{}}}", labels(gate)))
 }
 
 fn under_way(rig: &Rig, gate: &str) -> u64 {
-    rig.metric(&format!("seaworthy_concurrency{{gate=\"{gate}\"}}"))
+    rig.metric(&format!("seaworthy_concurrency{{{}}}", labels(gate)))
 }
 
 const SERVICE_GATE: &str = "services.api.policy.concurrency";
@@ -411,7 +418,8 @@ fn what_we_refuse_is_no_failure_of_the_service() {
     let attempts =
         |kind: &str| rig.metric(&format!("seaworthy_attempts_total{{edge=\"ingress:api\",kind=\"{kind}\"}}"));
     assert_eq!((attempts("first"), attempts("retry"), attempts("hedge")), (1, 0, 0));
-    assert!(rig.events().is_empty(), "{:?}", rig.events());
+    let (all, told) = (rig.events(), |event: &EventKind| matches!(event, EventKind::SheddingBegan { .. }));
+    assert!(all.len() == 1 && all.iter().all(told), "all that is told is that we refuse: {all:?}");
     held.let_go();
     assert_eq!(first.reply(false).status, 200);
 }

@@ -75,6 +75,7 @@ pub(crate) fn plan(services: Vec<ServicePlan>, routes: Vec<RoutePlan>) -> Plan {
         admin: any,
         entrance: EntrancePlan::default(),
         drain: Duration::from_secs(30),
+        client_body_timeout: Duration::from_secs(30),
         zones: vec!["a".to_owned(), "b".to_owned()],
         services,
         routes,

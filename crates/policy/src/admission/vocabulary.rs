@@ -24,6 +24,21 @@ impl Priority {
     pub const ALL: [Priority; 4] =
         [Priority::CriticalPlus, Priority::Critical, Priority::SheddablePlus, Priority::Sheddable];
 
+    /// The word in the spec and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::CriticalPlus => "critical_plus",
+            Priority::Critical => "critical",
+            Priority::SheddablePlus => "sheddable_plus",
+            Priority::Sheddable => "sheddable",
+        }
+    }
+
+    /// The priority of this word.
+    pub fn of(word: &str) -> Option<Priority> {
+        Priority::ALL.into_iter().find(|priority| priority.as_str() == word)
+    }
+
     /// Its place in [`Priority::ALL`].
     pub(super) fn rank(self) -> usize {
         match self {

@@ -37,6 +37,28 @@ pub enum Mode {
     MetricsOnly,
 }
 
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 5] =
+        [Mode::Automatic, Mode::ForceOpen, Mode::ForceClosed, Mode::Disabled, Mode::MetricsOnly];
+
+    /// The word in the spec, for people and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Automatic => "automatic",
+            Mode::ForceOpen => "force_open",
+            Mode::ForceClosed => "force_closed",
+            Mode::Disabled => "disabled",
+            Mode::MetricsOnly => "metrics_only",
+        }
+    }
+
+    /// The mode of this word.
+    pub fn of(word: &str) -> Option<Mode> {
+        Mode::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// When to open, for how long, and how to come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerConfig {

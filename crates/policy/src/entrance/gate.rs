@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::{GateConfig, Kind};
+use super::shedding::{Shedding, SheddingChange};
 use super::vocabulary::{Ending, Hold, Quote, Reason, Said, Visitor, Waiting};
 use crate::admission::{Arrival, Decided, Priority, Verdict};
 use crate::rate_limit::{Decision, Request};
@@ -12,6 +13,7 @@ use crate::{Admission, RateLimitConfig, RateLimiter, Rng, Throttle, ThrottleConf
 #[derive(Debug)]
 pub struct Gate {
     machine: Machine,
+    shedding: Shedding,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Gate {
             GateConfig::Throttle(config) => Machine::Throttle { config, throttle: Throttle::new(config) },
             GateConfig::Concurrency(config) => Machine::Concurrency(Admission::new(config)),
         };
-        Gate { machine }
+        Gate { machine, shedding: Shedding::default() }
     }
 
     /// Which kind it is.
@@ -50,6 +52,15 @@ impl Gate {
 
     /// Somebody wants to pass.
     pub fn on_visitor(&mut self, now: Time, rng: &mut Rng, visitor: &Visitor) -> Said {
+        self.shedding.at(now);
+        let said = self.ask(now, rng, visitor);
+        if let Said::No(reason, _) = &said {
+            self.shedding.on_refused(*reason);
+        }
+        said
+    }
+
+    fn ask(&mut self, now: Time, rng: &mut Rng, visitor: &Visitor) -> Said {
         match &mut self.machine {
             Machine::RateLimit { config, limiter } => {
                 let request = Request { cost: 1, deadline: Some(visitor.deadline) };
@@ -88,6 +99,7 @@ impl Gate {
 
     /// Somebody does not wait any longer.
     pub fn on_left(&mut self, now: Time, rng: &mut Rng, waiting: Waiting) {
+        self.shedding.at(now);
         match (&mut self.machine, waiting) {
             (Machine::RateLimit { limiter, .. }, Waiting::Until { reservation, key }) => {
                 limiter.cancel(now, &key, reservation);
@@ -101,6 +113,7 @@ impl Gate {
 
     /// Somebody who has passed is through. `in_time`: see [`Passage`](super::Passage).
     pub fn on_ended(&mut self, now: Time, rng: &mut Rng, hold: Hold, ending: Ending, in_time: bool) {
+        self.shedding.at(now);
         match (&mut self.machine, hold) {
             (Machine::RateLimit { .. }, Hold::Counted(_)) => {}
             (Machine::Throttle { throttle, .. }, Hold::Outcome(rank)) => {
@@ -115,14 +128,23 @@ impl Gate {
 
     /// The oldest decision about somebody who waits for a turn.
     pub fn take_decision(&mut self) -> Option<Decided> {
-        match &mut self.machine {
-            Machine::Concurrency(admission) => admission.take_decision(),
-            _ => None,
+        let Machine::Concurrency(admission) = &mut self.machine else { return None };
+        let decided = admission.take_decision()?;
+        if let Err(rejected) = &decided.verdict {
+            self.shedding.on_refused(Reason::Crowded(rejected.reason));
         }
+        Some(decided)
+    }
+
+    /// What became of its shedding; to be asked after decisions were taken.
+    pub fn take_change(&mut self) -> Option<SheddingChange> {
+        self.shedding.take()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Time) {
+        self.shedding.at(now);
+        self.shedding.on_timer();
         match &mut self.machine {
             Machine::RateLimit { limiter, .. } => limiter.on_timer(now),
             Machine::Throttle { .. } => {}
@@ -132,11 +154,12 @@ impl Gate {
 
     /// When [`Gate::on_timer`] has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
-        match &self.machine {
+        let own = match &self.machine {
             Machine::RateLimit { limiter, .. } => limiter.next_deadline(),
             Machine::Throttle { .. } => None,
             Machine::Concurrency(admission) => admission.next_deadline(),
-        }
+        };
+        own.into_iter().chain(self.shedding.next_deadline()).min()
     }
 
     /// Forgets what was learnt about the service. Quotas and places are no knowledge: they stay.

@@ -30,9 +30,11 @@
 mod config;
 mod gate;
 mod passage;
+mod shedding;
 mod vocabulary;
 
 pub use config::{GateConfig, Kind, Scope, turn};
 pub use gate::Gate;
 pub use passage::{GATES_MAX, Passage, Step};
+pub use shedding::{CALM, SheddingChange};
 pub use vocabulary::{Denied, Ending, Hold, Quote, Reason, Said, Visitor, Waiting};

@@ -491,6 +491,12 @@ impl Endpoint {
         Some(duration)
     }
 
+    pub(super) fn set_breaker_mode(&mut self, now: Time, mode: breaker::Mode) {
+        if let State::Breaker(breaker) = &mut self.state {
+            breaker.set_mode(now, mode);
+        }
+    }
+
     pub(super) fn take_breaker_change(&mut self) -> Option<BreakerChange> {
         let State::Breaker(breaker) = &mut self.state else { return None };
         let transition = breaker.take_transition()?;

@@ -28,6 +28,7 @@ mod choice;
 mod config;
 mod endpoint;
 mod evidence;
+mod forced;
 mod lane;
 mod outcome;
 mod pace;
@@ -81,6 +82,8 @@ pub enum PoolEvent {
     Readmitted(EndpointKey),
     /// It is worse than its peers, but ejecting it would cost more than it brings: it keeps a tenth of its weight.
     Probation(EndpointKey, EjectReason),
+    /// It has made up for it, or has been on probation for long enough.
+    ProbationEnded(EndpointKey),
     /// Standby endpoints serve (true), or the active ones alone again.
     Standby(bool),
     /// The breaker changed state.

@@ -46,13 +46,18 @@ impl Pool {
         self.sweep_at = now.after(config.sweep_interval);
         let rule = Rule::of(config);
         let mut worse: Vec<(EndpointKey, EjectReason)> = Vec::new();
-        for endpoint in &mut self.endpoints {
+        for index in 0..self.endpoints.len() {
+            let endpoint = &mut self.endpoints[index];
+            let (key, was_on) = (endpoint.key, endpoint.probation.is_on());
             endpoint.probation.on_sweep(now);
             endpoint.pace.close(now);
+            self.tell_probation_ended(key, was_on);
         }
         for index in 0..self.endpoints.len() {
             if self.endpoints[index].is_compared() {
+                let (key, was_on) = (self.endpoints[index].key, self.endpoints[index].probation.is_on());
                 let slow = self.looks_slow_for_long(now, index, rule);
+                self.tell_probation_ended(key, was_on);
                 let failing = self.looks_failing_for_long(now, index, rule);
                 let reason =
                     if failing { Some(EjectReason::Failing) } else { slow.then_some(EjectReason::Slow) };
@@ -68,6 +73,13 @@ impl Pool {
             } else {
                 self.put_on_probation(now, key, reason, rule);
             }
+        }
+    }
+
+    fn tell_probation_ended(&mut self, key: EndpointKey, was_on: bool) {
+        let is_on = self.endpoint_mut(key).is_some_and(|endpoint| endpoint.probation.is_on());
+        if was_on && !is_on {
+            self.push(PoolEvent::ProbationEnded(key));
         }
     }
 
@@ -116,5 +128,30 @@ impl Pool {
         if endpoint.probation.begin(now, rule.probation) {
             self.push(PoolEvent::Probation(key, reason));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::PoolConfig;
+
+    #[test]
+    fn the_end_of_a_probation_is_told_once() {
+        let config = EjectionConfig::default();
+        let (rule, interval) = (Rule::of(&config), config.sweep_interval);
+        let mut pool = Pool::new(PoolConfig { guard: Guard::Ejection(config), ..PoolConfig::default() });
+        let mut now = Time::from_millis(1_000);
+        let keys = [pool.on_added(now, 0), pool.on_added(now, 0)];
+        pool.put_on_probation(now, keys[1], EjectReason::Slow, rule);
+        assert_eq!(pool.take_events(), [PoolEvent::Probation(keys[1], EjectReason::Slow)]);
+        let end = now.after(rule.probation);
+        let mut told = Vec::new();
+        while now < end.after(rule.probation) {
+            now = now.after(interval);
+            pool.sweep_if_due(now);
+            told.extend(pool.take_events().into_iter().map(|event| (now >= end, event)));
+        }
+        assert_eq!(told, [(true, PoolEvent::ProbationEnded(keys[1]))]);
     }
 }

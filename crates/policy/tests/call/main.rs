@@ -3,6 +3,7 @@
 mod balance;
 mod calls;
 mod endpoints;
+mod forced;
 mod hedging;
 mod parking;
 mod readmission;

@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::Node;
+use super::{Node, breaker};
 
 /// The largest body of a request.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The most events in one answer.
 const EVENTS_PER_ANSWER_MAX: usize = 1_000;
 /// The longest a reader of events may wait for the next one.
 const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Serves until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, node: Rc<Node>) {
@@ -84,6 +84,8 @@ async fn answer(node: &Node, request: Request<Incoming>) -> Answer {
         ("POST", ["faults"]) => apply_fault(node, request).await,
         ("DELETE", ["faults"]) => clear_faults(node).await,
         ("DELETE", ["faults", id]) => clear_fault(node, id).await,
+        ("PUT", ["edges", edge, "breaker"]) => breaker::force(node, edge, request).await,
+        ("DELETE", ["edges", edge, "breaker"]) => breaker::release(node, edge),
         ("POST", ["reset"]) => {
             node.reset();
             json_answer(StatusCode::OK, &json!({}))
@@ -195,12 +197,12 @@ fn fault_problem(error: &FaultError) -> Answer {
     content(status, "application/problem+json", body.to_string())
 }
 
-fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {
+pub(super) fn problem(status: StatusCode, title: &str, detail: &str) -> Answer {
     let body = json!({ "title": title, "status": status.as_u16(), "detail": detail });
     content(status, "application/problem+json", body.to_string())
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
     content(status, "application/json", body.to_string())
 }
 

@@ -4,6 +4,7 @@
 //! no probe and no page of `status` ever delays a request.
 
 mod admin;
+mod breaker;
 mod journal;
 mod status;
 

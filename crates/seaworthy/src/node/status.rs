@@ -1,5 +1,6 @@
 //! What `GET /status` says: the fold of all events, and what the gateway sees right now.
 
+use seaworthy_policy::breaker::Mode;
 use seaworthy_policy::pool::Tier;
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ impl Node {
 
 /// `folded` has what events said about edges, by name.
 fn edge(view: &seaworthy_gateway::EdgeView, folded: &Value) -> Value {
+    let forced = folded[&view.name]["breaker_mode"].is_string();
     let is = |what: &str| folded[&view.name][what].as_bool().unwrap_or(false);
     let endpoints = view.endpoints.iter().map(|(id, endpoint)| {
         json!({
@@ -38,6 +40,8 @@ fn edge(view: &seaworthy_gateway::EdgeView, folded: &Value) -> Value {
     json!({
         "name": view.name,
         "retry_budget": view.budget_balance,
+        "breaker_mode": view.breaker_mode.map(Mode::as_str),
+        "breaker_forced": forced,
         "panic": is("panic"),
         "standby": is("standby"),
         "endpoints": endpoints.collect::<Vec<_>>(),

@@ -75,7 +75,13 @@ fn heal(choice: &NodeChoice) -> Result<Exit> {
     Ok(Exit::Good)
 }
 
-async fn call(choice: &NodeChoice, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+/// Asks the node for something that needs the token.
+pub(super) async fn call(
+    choice: &NodeChoice,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value> {
     let folder = state_dir::of_spec(&choice.spec, choice.state_dir.as_deref());
     let node = state_dir::read_node(&folder)?;
     let token = state_dir::token(&folder)?;

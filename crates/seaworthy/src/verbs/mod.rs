@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod breaker;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod drill;

@@ -54,7 +54,7 @@ fn human(status: &Value) -> String {
             w3 = widths[3],
         );
     }
-    let lines = edge_lines(status).into_iter().chain(degrading_lines(status));
+    let lines = edge_lines(status).into_iter().chain(shedding_lines(status)).chain(degrading_lines(status));
     for line in lines.chain(fault_lines(status)) {
         let _ = writeln!(text, "{line}");
     }
@@ -108,6 +108,14 @@ fn edge_lines(status: &Value) -> Vec<String> {
                 lines.push(format!("  {name}: {} is {state}: {}", text("endpoint"), text("reason")));
             }
         }
+        if edge["breaker_forced"].as_bool().unwrap_or(false) {
+            let text = |name: &str| edge[name].as_str().unwrap_or_default();
+            lines.push(format!(
+                "  {}: circuit breaker in the hands of a person: {}",
+                text("name"),
+                text("breaker_mode")
+            ));
+        }
         for (key, words) in [
             ("panic", "too few endpoints are left, ejections are ignored"),
             ("standby", "standby endpoints serve"),
@@ -118,6 +126,16 @@ fn edge_lines(status: &Value) -> Vec<String> {
         }
     }
     lines
+}
+
+fn shedding_lines(status: &Value) -> Vec<String> {
+    let gates = status["shedding"].as_object().into_iter().flatten();
+    gates
+        .map(|(gate, state)| {
+            let word = |name: &str| state[name].as_str().unwrap_or_default();
+            format!("  {gate} refuses requests ({}), since {}", word("reason"), word("since"))
+        })
+        .collect()
 }
 
 fn degrading_lines(status: &Value) -> Vec<String> {
@@ -159,7 +177,9 @@ mod tests {
                          "last_exit": { "how": "signal 9" } },
                 "b-1": { "ready": false, "pid": 12, "address": "127.0.0.1:20002", "reason": "answered 503", "restarts": 0 },
             }, "degrading": { "list": { "step": "stale", "since": "2026-01-02T03:04:05Z" } } } },
-            "edges": [ { "name": "ingress:api", "standby": true, "panic": false, "endpoints": [
+            "shedding": { "services.api.policy.concurrency on ingress:api": { "reason": "queue_full", "since": "2026-01-02T03:04:05Z" } },
+            "edges": [ { "name": "egress:pay", "breaker_forced": true, "breaker_mode": "force_open", "endpoints": [] },
+                       { "name": "ingress:api", "standby": true, "panic": false, "endpoints": [
                 { "endpoint": "api/a-1", "state": "available", "reason": "" },
                 { "endpoint": "api/b-1", "state": "ejected", "reason": "failures in a row" },
                 { "endpoint": "api/b-2", "state": "probation", "reason": "slow" },
@@ -170,9 +190,11 @@ mod tests {
 shop  gateway 127.0.0.1:8080  admin 127.0.0.1:9180  up 12 s
   api  a-1  ready      127.0.0.1:20001 pid 11  restarted once, last exit: signal 9
   api  b-1  NOT READY  127.0.0.1:20002 pid 12  answered 503
+  egress:pay: circuit breaker in the hands of a person: force_open
   ingress:api: api/b-1 is ejected: failures in a row
   ingress:api: api/b-2 is on probation: slow
   ingress:api: standby endpoints serve
+  services.api.policy.concurrency on ingress:api refuses requests (queue_full), since 2026-01-02T03:04:05Z
   route list degrades (stale) instead of api, since 2026-01-02T03:04:05Z
   broken on purpose: f1 pause api/b-1
 ";

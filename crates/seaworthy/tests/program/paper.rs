@@ -94,7 +94,9 @@ fn a_folder_that_is_not_ours_is_never_emptied() {
 #[test]
 fn a_verb_without_a_running_backend_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [&["status"][..], &["fault", "list"], &["fault", "clear"]] {
+    for arguments in
+        [&["status"][..], &["fault", "list"], &["fault", "clear"], &["breaker", "release", "egress:x"]]
+    {
         let output = run(&folder, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("seaworthy run"), "{arguments:?}");

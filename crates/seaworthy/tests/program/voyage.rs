@@ -98,6 +98,44 @@ fn a_fault_is_applied_listed_and_cleared_by_hand() {
 }
 
 #[test]
+fn a_breaker_is_taken_over_and_given_back_by_hand() {
+    let stage = Stage::new(|spec| spec);
+    let mut run = stage.spawn(&["run", "seaworthy.yaml"]);
+    let node = ready(&stage);
+    let verb = |arguments: &[&str], code: i32| {
+        let output = stage.command(arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &errors
+    };
+    let payments = text(&node["egress"]["payments"]).to_owned();
+    let pay = || {
+        let answer = get(&payments, "/ledger").unwrap();
+        (answer.0, answer.1.to_lowercase().contains("breaker"))
+    };
+    assert_eq!(pay().0, 200);
+    let said = verb(&["breaker", "force", "egress:payments", "force_open"], 0);
+    assert!(said.contains("egress:payments: force_open") && said.contains("breaker release"), "{said}");
+    assert_eq!(pay().0, 503);
+    let status = verb(&["status"], 0);
+    assert!(
+        status.contains("egress:payments: circuit breaker in the hands of a person: force_open"),
+        "{status}"
+    );
+    let events = get(text(&node["admin"]), "/events").unwrap().2;
+    assert!(events.contains("breaker_mode_changed"), "{events}");
+    assert!(verb(&["breaker", "release", "egress:payments"], 0).contains("automatic"));
+    assert_eq!(pay().0, 200);
+    assert!(!verb(&["status"], 0).contains("in the hands of"));
+    assert!(verb(&["breaker", "release", "egress:nobody"], 2).contains("egress:payments"));
+    assert!(verb(&["breaker", "force", "ingress:api", "force_open"], 2).contains("ejection"));
+    let bare = "DELETE /edges/egress:payments/breaker HTTP/1.1\nHost: test\nConnection: close\n\n";
+    assert_eq!(http(text(&node["admin"]), bare).unwrap().0, 401, "what changes something asks for a token");
+    run.signal("TERM");
+    assert_eq!(run.wait(Duration::from_secs(30)).code(), Some(0));
+}
+
+#[test]
 fn metrics_pass_the_checker_of_prometheus() {
     let stage = Stage::new(|spec| spec);
     let mut run = stage.spawn(&["run", "seaworthy.yaml"]);

@@ -72,6 +72,12 @@ static GATEWAY: Table = Table {
         key("listen", Shape::Address, "Where clients connect; port 0 picks a free one.").required(),
         key("drain", Shape::DurationOrZero, "How long requests in flight may take when the gateway stops.")
             .or("30s"),
+        key(
+            "client_body_timeout",
+            Shape::Duration,
+            "How long a client may send nothing of a request's body.",
+        )
+        .or("30s"),
         RATE_LIMIT_KEY,
         CONCURRENCY_KEY,
         key("cache", Shape::Object(&GATEWAY_CACHE), "What stored answers may take."),
@@ -83,6 +89,12 @@ static GATEWAY: Table = Table {
         alias("address", "the word here is `listen`"),
         alias("bind", "the word here is `listen`"),
         alias("grace", "the word here is `drain`"),
+        alias("timeout_client", "the word here is `client_body_timeout`"),
+        alias("body_timeout", "the word here is `client_body_timeout`"),
+        alias(
+            "requestTimeout",
+            "the word here is `client_body_timeout`; for answers, `policy: { total_timeout: {} }`",
+        ),
         alias("rateLimit", "the word here is `rate_limit`"),
         alias("max_connections", "write `concurrency: { limit: {} }`; requests are counted, not connections"),
     ],

@@ -28,6 +28,8 @@ pub struct Plan {
     pub entrance: EntrancePlan,
     /// How long a drain may take.
     pub drain: Duration,
+    /// How long a client may send nothing of a request's body.
+    pub client_body_timeout: Duration,
     /// What stored answers may take.
     pub cache: CacheLimits,
     /// Zones in the order of the spec; never empty (one unnamed zone when the spec lists none).

@@ -26,7 +26,16 @@ pub(super) struct Rungs<'a> {
     pub(super) total_timeout: Duration,
 }
 
+/// How long a client may send nothing of a request's body, unless the spec says otherwise.
+const CLIENT_BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
 impl Resolver<'_> {
+    /// The patience with clients that send slowly.
+    pub(super) fn client_body_timeout(&mut self) -> Duration {
+        let gateway = Section::new("gateway", self.root.object("gateway"));
+        self.duration(&gateway, "client_body_timeout", CLIENT_BODY_TIMEOUT_DEFAULT)
+    }
+
     /// The bounds of stored answers.
     pub(super) fn cache_limits(&mut self) -> CacheLimits {
         let gateway = Section::new("gateway", self.root.object("gateway"));

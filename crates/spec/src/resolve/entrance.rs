@@ -221,21 +221,11 @@ impl Resolver<'_> {
 }
 
 pub(super) fn priority_of(word: &str) -> Priority {
-    match word {
-        "sheddable" => Priority::Sheddable,
-        "sheddable_plus" => Priority::SheddablePlus,
-        "critical_plus" => Priority::CriticalPlus,
-        _ => Priority::Critical,
-    }
+    Priority::of(word).unwrap_or_default()
 }
 
 pub(super) fn word_of(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Sheddable => "sheddable",
-        Priority::SheddablePlus => "sheddable_plus",
-        Priority::Critical => "critical",
-        Priority::CriticalPlus => "critical_plus",
-    }
+    priority.as_str()
 }
 
 /// A token of RFC 9110 §5.6.2.

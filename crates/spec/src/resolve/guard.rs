@@ -70,20 +70,8 @@ impl Resolver<'_> {
 
     /// Who decides.
     pub(super) fn mode(&mut self, section: &Section<'_>, default: Mode) -> Mode {
-        let given = section.get("mode").and_then(Value::as_text).map(|word| match word {
-            "force_open" => Mode::ForceOpen,
-            "force_closed" => Mode::ForceClosed,
-            "disabled" => Mode::Disabled,
-            "metrics_only" => Mode::MetricsOnly,
-            _ => Mode::Automatic,
-        });
-        let show = |mode: &Mode| match mode {
-            Mode::Automatic => "automatic".to_owned(),
-            Mode::ForceOpen => "force_open".to_owned(),
-            Mode::ForceClosed => "force_closed".to_owned(),
-            Mode::Disabled => "disabled".to_owned(),
-            Mode::MetricsOnly => "metrics_only".to_owned(),
-        };
+        let given = section.get("mode").and_then(Value::as_text).and_then(Mode::of);
+        let show = |mode: &Mode| mode.as_str().to_owned();
         self.effective(section, "mode", given, (default, Origin::Default), show)
     }
 }

@@ -60,6 +60,7 @@ impl<'a> Resolver<'a> {
             self.setting("name", name.clone(), origin);
         }
         let (listen, drain) = self.gateway();
+        let client_body_timeout = self.client_body_timeout();
         let entrance = self.gateway_entrance();
         let cache = self.cache_limits();
         let admin = self.admin();
@@ -83,6 +84,7 @@ impl<'a> Resolver<'a> {
             admin,
             entrance,
             drain,
+            client_body_timeout,
             cache,
             zones: if zones.is_empty() { vec![String::new()] } else { zones },
             services,

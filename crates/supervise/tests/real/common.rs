@@ -273,6 +273,7 @@ fn plan(folder: &Path, services: Vec<ServicePlan>) -> Plan {
         failures: Vec::new(),
         settings: Vec::new(),
         ablated: Vec::new(),
+        client_body_timeout: std::time::Duration::from_secs(30),
         cache: seaworthy_spec::plan::CacheLimits::default(),
         queues: Vec::new(),
         topics: Vec::new(),
