@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stage::Stage;
+use crate::stage::{SEAWORTHY, Stage, eventually, kill};
 use serde_json::Value;
 
 /// Drills one failure and returns exit code and report.
@@ -122,4 +122,89 @@ fn a_hung_replica_gets_no_attempt_after_a_second() {
     }
     assert!(early > 0, "it was in use before");
     assert!(late.is_empty(), "sent to {hung} more than a second after it was frozen: {late:?}");
+}
+
+/// The example with pages that may be old, and two failures that differ in how old.
+fn with_stale_pages(spec: &str) -> String {
+    let route = "show-event: { match: GET /events/**, to: api }";
+    let stale =
+        "show-event: { match: GET /events/**, to: api, cache: { ttl: 1s }, degrade: [ { stale: 10m } ],
+    policy: { attempt_timeout: 300ms, total_timeout: 600ms } }";
+    let failure = |name: &str, age: &str| {
+        format!(
+            "
+  {name}:
+    required: Pages are there, if need be old ones.
+    fault: {{ pause: {{ service: api }} }}
+    hold: 5s
+    likelihood: monthly
+    impact: medium
+    response: automatic
+    relies_on: [degrade]
+    promise:
+      readers: {{ served: 90%, stale_at_most: {age} }}
+"
+        )
+    };
+    assert!(spec.contains(route));
+    spec.replace(route, stale) + &failure("pages-old", "1m") + &failure("pages-too-old", "1s")
+}
+
+#[test]
+fn stale_answers_are_measured_by_their_age() {
+    let stage = Stage::new(|spec| with_stale_pages(&spec));
+    let (code, report) = drill(&stage, &["--only", "pages-old", "--only", "pages-too-old"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    let promise = |failure: usize| {
+        let promises = report["failures"][failure]["promises"].as_array().unwrap();
+        promises.iter().find(|promise| promise["name"] == "readers.stale_at_most").unwrap().clone()
+    };
+    let (kept, broken) = (promise(0), promise(1));
+    assert_eq!((&kept["kept"], &broken["kept"]), (&Value::Bool(true), &Value::Bool(false)), "{report:#}");
+    for (index, promise) in [kept, broken].iter().enumerate() {
+        let readers = &report["failures"][index]["measured"]["loads"]["readers"];
+        assert_eq!(promise["measured"], readers["stale_max_ms"], "{report:#}");
+        let oldest = readers["stale_max_ms"].as_f64().unwrap();
+        assert!((2_000.0..60_000.0).contains(&oldest), "the window is open for five seconds: {report:#}");
+        assert!(readers["degraded"].as_u64().unwrap() > 100, "{report:#}");
+    }
+    // Without the ladder there is nothing to be old, and nothing at all.
+    let (code, report) = drill(&stage, &["--only", "pages-old", "--ablate", "degrade"]);
+    assert_eq!(code, Some(1), "{report:#}");
+    let readers = &report["failures"][0]["measured"]["loads"]["readers"];
+    assert_eq!(
+        (&readers["degraded"], &readers["stale_max_ms"]),
+        (&Value::from(0), &Value::Null),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn what_is_not_as_it_was_before_is_a_dirty_clean_up() {
+    let stage = Stage::new(|spec| {
+        let iticket = std::path::Path::new(SEAWORTHY).with_file_name("iticket");
+        let spec = hold(&spec, 4).replace(&format!("{} chat", iticket.display()), "./chatd chat");
+        assert!(spec.contains("./chatd chat"));
+        // What is measured is of no interest.
+        spec.replace("rate: 200/s", "rate: 20/s").replace("rate: 400/s", "rate: 40/s")
+    });
+    let program = stage.state("chatd");
+    std::os::unix::fs::symlink(std::path::Path::new(SEAWORTHY).with_file_name("iticket"), &program).unwrap();
+    let arguments =
+        ["drill", "seaworthy.yaml", "--state-dir", "drill", "--format", "json", "--only", "chat-frozen"];
+    let mut drill = stage.spawn(&arguments);
+    let log = stage.state("drill").join("log.jsonl");
+    eventually(Duration::from_mins(1), "fault", || {
+        std::fs::read_to_string(&log).ok().filter(|log| log.contains("\"fault_applied\""))
+    });
+    // The frozen process dies, and nobody can start it again.
+    std::fs::remove_file(&program).unwrap();
+    let processes = stage.processes(&[]);
+    let chat = processes.iter().find(|(_, text)| text.starts_with("./chatd chat")).expect("a chat");
+    kill(chat.0, "KILL");
+    let status = drill.wait(Duration::from_mins(2));
+    let report: Value = serde_json::from_str(&stage.stdout()).unwrap();
+    assert_eq!(report["failures"][0]["cleanup"], "dirty", "{report:#}");
+    assert_eq!(status.code(), Some(3), "whatever the verdict: {report:#}");
+    stage.assert_empty_within(Duration::from_secs(2), &[]);
 }
