@@ -8,10 +8,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use seaworthy_observe::{EndpointChange, EndpointSink, EventKind, LogSink};
-use seaworthy_policy::breaker::BreakerConfig;
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::ladder::CALM;
-use seaworthy_policy::pool::Guard;
+use seaworthy_policy::pool::Strategy;
 use seaworthy_spec::plan::{CacheLimits, CachePlan, DegradeStep, KeySource, Plan, RoutePlan};
 
 use crate::entrance::bulkhead;
@@ -269,28 +268,33 @@ fn an_answer_that_breaks_off_is_not_stored() {
 }
 
 #[test]
-fn a_refresh_that_outgrows_the_store_is_no_failure_of_its_endpoint() {
+fn refreshes_that_outgrow_the_store_are_no_failures_of_their_endpoint() {
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nnine long\r\n0\r\n\r\n";
     let grown = Arc::new(AtomicBool::new(false));
     let long = Arc::clone(&grown);
-    let stub = Stub::answering(move |_| {
+    let growing = Stub::answering(move |_| {
         Some(if long.load(Ordering::SeqCst) { chunked.to_vec() } else { ok("four") })
     });
+    let steady = Stub::saying("four");
     let mut plan = with(|route| {
         let ttl = Duration::from_nanos(1);
         route.cache = Some(CachePlan { ttl, stale_while_revalidate: LONG });
     });
     plan.cache = CacheLimits { max_answer_bytes: 4, ..CacheLimits::default() };
-    // One failure is enough to open it.
-    let breaker =
-        BreakerConfig { consecutive_failures: 1, quiet: Duration::ZERO, ..BreakerConfig::default() };
-    plan.services[0].pool.guard = Guard::Breaker(breaker);
-    let rig = Rig::of(&plan, &[&stub]);
-    assert_eq!(rig.get("/").text(), "four");
+    plan.services[0].pool.balance.strategy = Strategy::RoundRobin;
+    let rig = Rig::of(&plan, &[&growing, &steady]);
+    let paths: Vec<String> = (0..100).map(|number| format!("/{number}")).collect();
+    for path in &paths {
+        assert_eq!(rig.get(path).text(), "four");
+    }
     grown.store(true, Ordering::SeqCst);
-    assert_eq!(rig.get("/").text(), "four", "a refresh goes out for it");
-    eventually("the long one is known", || rig.get("/").text() == "nine long");
-    assert!(!rig.events().iter().any(|event| matches!(event, EventKind::BreakerChanged { .. })));
+    for path in &paths {
+        assert_eq!(rig.get(path).text(), "four", "a refresh goes out for it");
+    }
+    let idle = || rig.gateway.views()[0].endpoints.iter().all(|(_, view)| view.in_flight == 0);
+    eventually("all refreshes", || asked(&growing) + asked(&steady) == 2 * paths.len() && idle());
+    assert!(asked(&growing) >= 80, "many of them outgrew it");
+    assert!(!rig.events().iter().any(|event| matches!(event, EventKind::EndpointEjected { .. })));
 }
 
 /// A stub whose answers wait for a word each.
