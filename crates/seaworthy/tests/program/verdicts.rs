@@ -200,7 +200,7 @@ fn what_is_not_as_it_was_before_is_a_dirty_clean_up() {
     // The frozen process dies, and nobody can start it again.
     std::fs::remove_file(&program).unwrap();
     let processes = stage.processes(&[]);
-    let chat = processes.iter().find(|(_, text)| text.starts_with("./chatd chat")).expect("a chat");
+    let chat = processes.iter().find(|(_, text)| text.contains("chatd chat ")).expect("a chat");
     kill(chat.0, "KILL");
     let status = drill.wait(Duration::from_mins(2));
     let report: Value = serde_json::from_str(&stage.stdout()).unwrap();
