@@ -131,15 +131,22 @@ fn the_stall_rule_is_part_of_ejection() {
     let seen = both(&plan, Mechanism::Ejection, &[&good, &more]).map(|rig| {
         assert_eq!(statuses(&rig, 30), [200; 30], "what is usual has to be known");
         rig.up("api", "3", hung.address);
-        let mut wires: Vec<_> = (0..15).map(|_| rig.connect()).collect();
-        for wire in &mut wires {
-            wire.send(GET);
+        let mut wires: Vec<_> = (0..40).map(|_| rig.connect()).collect();
+        // While some wait for the one, others hear from its peers.
+        for wave in wires.chunks_mut(5) {
+            for wire in wave {
+                wire.send(GET);
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
         let statuses: Vec<u16> = wires.iter_mut().map(|wire| wire.reply(false).status).collect();
-        (statuses.contains(&504), ejections(&rig))
+        let late = statuses.iter().filter(|status| **status == 504).count();
+        (late, ejections(&rig))
     });
     stop.store(true, Ordering::SeqCst);
-    assert_eq!(seen, [(false, 1), (true, 0)]);
+    let [(late, with), (later, without)] = seen;
+    assert_eq!((with, without), (1, 0));
+    assert!(late < later && later >= 10, "{late} of 40 waited until the end, {later} without the rule");
 }
 
 #[test]
