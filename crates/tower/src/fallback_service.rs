@@ -32,6 +32,26 @@ use crate::observe::{Decision, Watch, watchable};
 use crate::replay::{Idempotent, Replay};
 
 /// Asks a second service where the first one fails. Layers that are cloned share its places.
+///
+/// Without Tower, the second service is an [`FnService`](crate::FnService):
+///
+/// ```
+/// use seaworthy_tower::{FallbackConfig, FnService, Policy};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # async fn rate() -> Result<f64, std::io::Error> { Err(std::io::Error::other("down")) }
+/// # async fn rate_of_yesterday() -> Result<f64, std::io::Error> { Ok(1.1) }
+/// let yesterday = FnService::new(|_| rate_of_yesterday());
+/// let policy = Policy::builder("rates")
+///     .fallback_to(FallbackConfig::default(), yesterday, |rate| (rate, true))
+///     .build()
+///     .expect("a good stack");
+/// // The rate, and whether it is yesterday's.
+/// let answer = policy.call(|_| async { rate().await.map(|rate| (rate, false)) }).await;
+/// assert_eq!(answer.unwrap(), (1.1, true));
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FallbackServiceLayer<B, M, C = FailOnError, P = Idempotent> {
     backup: B,

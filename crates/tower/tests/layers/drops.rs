@@ -32,10 +32,11 @@ fn script(seed: u64) -> Vec<Reply> {
 
 /// Every policy at once, with the circuit in half-open, so that each call is a probe whose place must come back.
 macro_rules! probing {
-    () => {{
+    ($backup:expr) => {{
         let policy = Policy::builder("drops")
             .budget(BudgetConfig { hedge_ratio: 1.0, ..BudgetConfig::default() })
             .fallback(|_: Result<&u32, &Error<Broken>>| None)
+            .fallback_to(FallbackConfig::default(), $backup, |answer| answer)
             .total_timeout(millis(400))
             .retry(RetryConfig::default())
             .hedge(HedgeConfig { delay: HedgeDelay::Fixed(millis(15)) })
@@ -85,7 +86,8 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
     let mut ended = [0_u32; 2];
     for seed in 0..STORIES {
         for polls in 0..POLLS_MAX {
-            let policy = probing!();
+            let backup = Stub::always(Reply { yields: 2, ..Reply::OK.after_ms(17) });
+            let policy = probing!(backup.clone());
             let stub = Stub::new(&script(seed));
             let mut service = policy.layer(stub.clone());
             // The only place is taken at first, so the call begins in the queue.
@@ -98,7 +100,7 @@ async fn a_call_dropped_after_any_number_of_polls_holds_nothing() {
             let done = poll_times(future.as_mut(), polls).await;
             drop((future, occupant));
             let at = format!("seed {seed}, {polls} polls");
-            assert_eq!(stub.in_flight(), 0, "{at}");
+            assert_eq!((stub.in_flight(), backup.in_flight()), (0, 0), "{at}");
             assert_eq!((limit.in_flight(), limit.queued()), (0, 0), "{at}");
             let admission = policy.admission().unwrap();
             assert_eq!((admission.in_flight(), admission.queued()), (0, 0), "{at}");
