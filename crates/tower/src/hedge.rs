@@ -129,7 +129,7 @@ impl<S, C: Clone, P: Clone> Layer<S> for HedgeLayer<C, P> {
     type Service = Hedge<S, C, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Hedge { inner, layer: self.clone() }
+        Hedge { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -137,7 +137,8 @@ impl<S, C: Clone, P: Clone> Layer<S> for HedgeLayer<C, P> {
 #[derive(Clone, Debug)]
 pub struct Hedge<S, C = FailOnError, P = Idempotent> {
     inner: S,
-    layer: HedgeLayer<C, P>,
+    /// Every call takes it along, so it is one reference count.
+    layer: Arc<HedgeLayer<C, P>>,
 }
 
 impl<S, C, P, Request, E> Service<Request> for Hedge<S, C, P>
@@ -163,7 +164,7 @@ where
         let mut service = mem::replace(&mut self.inner, unready);
         let first = service.call(request);
         drop(scope);
-        let race = Race { layer: self.layer.clone(), counts, started, ambient, charge: None };
+        let race = Race { layer: Arc::clone(&self.layer), counts, started, ambient, charge: None };
         let second =
             copy.map_or(Second::Gone, |request| Second::Prepared { runner: Some((service, request)) });
         HedgeFuture { first: First::Calling { inner: first }, second, failed: None, race }
@@ -222,7 +223,7 @@ enum Side {
 
 #[derive(Debug)]
 struct Race<C, P> {
-    layer: HedgeLayer<C, P>,
+    layer: Arc<HedgeLayer<C, P>>,
     counts: bool,
     started: Moment,
     ambient: Ambient,
