@@ -59,6 +59,9 @@ pub trait CircuitKey: Hash + Eq + Clone + Display + Debug + Send + 'static {}
 
 impl<K: Hash + Eq + Clone + Display + Debug + Send + 'static> CircuitKey for K {}
 
+/// Changes kept until a call tells of them; older ones are dropped first.
+pub const CHANGES_MAX: usize = 64;
+
 /// A circuit, and which one it is of all that were ever made here.
 #[derive(Clone, Debug)]
 struct Circuit {
@@ -81,7 +84,7 @@ pub struct KeyedBreakers<K> {
     circuits: Keyed<K, Circuit>,
     /// Circuits ever made.
     made: u64,
-    /// Changes of state that nobody was told of; everything is told after each event.
+    /// Changes of state that nobody was told of: those of a call are told at once, those of a reset with the next call.
     changed: VecDeque<Changed>,
 }
 
@@ -181,6 +184,9 @@ impl<K: CircuitKey> Gate for KeyedBreakers<K> {
 /// Takes down how a circuit has changed.
 fn hear<K: Display>(changed: &mut VecDeque<Changed>, breaker: &mut Breaker, key: Option<&K>) {
     while let Some(transition) = breaker.take_transition() {
+        if changed.len() == CHANGES_MAX {
+            changed.pop_front();
+        }
         changed.push_back(Changed { transition, key: key.map(K::to_string) });
     }
 }

@@ -48,7 +48,9 @@ pub use fallback_service::{FallbackService, FallbackServiceFuture, FallbackServi
 pub use gate::{Changed, Gate, GateFuture, GateHandle, GateLayer, Gated};
 pub use hedge::{Hedge, HedgeConfig, HedgeDelay, HedgeFuture, HedgeLayer};
 pub use inner::{Inner, InnerFuture, InnerLayer};
-pub use keyed::{CircuitKey, KeyedBreakerLayer, KeyedBreakerService, KeyedBreakers, KeyedPermit};
+pub use keyed::{
+    CHANGES_MAX, CircuitKey, KeyedBreakerLayer, KeyedBreakerService, KeyedBreakers, KeyedPermit,
+};
 pub use observe::{Decision, Event, NoRetry, Observer};
 pub use outcome::{Ended, Outcome};
 pub use plain::FnService;

@@ -161,6 +161,18 @@ async fn events_name_the_key() {
     assert!(policy.circuits::<u64>().is_none(), "its keys are of another kind");
 }
 
+/// Resets of keys that nobody calls must not pile up.
+#[tokio::test(start_paused = true)]
+async fn changes_that_nobody_hears_of_are_bounded() {
+    let layer = layer(KeyedConfig::default());
+    assert!(send(&mut layer.layer(tower::service_fn(answer)), 113).await.is_err());
+    for _ in 0..1_000 {
+        layer.handle().reset(&1);
+    }
+    let kept = layer.handle().with(|circuits, _| std::iter::from_fn(|| circuits.take_transition()).count());
+    assert_eq!(kept, CHANGES_MAX);
+}
+
 #[test]
 fn numbers_are_examined() {
     let wrong = KeyedBreakerLayer::new(hasty(), few(0), key);
