@@ -68,6 +68,8 @@ pub struct LatencyWindow {
     half: u64,
     /// Which half since the origin collects now; it is `halves[slice % 2]`.
     slice: u64,
+    /// The nanosecond with which it ends: most samples come before, and a division costs more than counting.
+    ends: u64,
     halves: [Half; 2],
 }
 
@@ -80,7 +82,8 @@ impl Default for LatencyWindow {
 impl LatencyWindow {
     /// An empty window of two halves, each this long.
     pub fn new(half: Duration) -> Self {
-        LatencyWindow { half: nanos(half).max(1), slice: 0, halves: [Half::EMPTY; 2] }
+        let half = nanos(half).max(1);
+        LatencyWindow { half, slice: 0, ends: half, halves: [Half::EMPTY; 2] }
     }
 
     /// Adds a sample.
@@ -99,16 +102,20 @@ impl LatencyWindow {
 
     /// The half of `now`, after what is too old has been forgotten.
     fn collecting_half(&mut self, now: Time) -> &mut Half {
-        let slice = (now.as_nanos() / self.half).max(self.slice);
-        if slice > self.slice {
+        if now.as_nanos() >= self.ends {
+            // At the end of time a slice does not end.
+            let slice = (now.as_nanos() / self.half).max(self.slice);
             // What is more than one half old is forgotten; after a long pause that is both.
-            self.halves[parity(slice)] = Half::EMPTY;
+            if slice > self.slice {
+                self.halves[parity(slice)] = Half::EMPTY;
+            }
             if slice - self.slice > 1 {
-                self.halves[parity(slice + 1)] = Half::EMPTY;
+                self.halves[parity(slice - 1)] = Half::EMPTY;
             }
             self.slice = slice;
+            self.ends = slice.saturating_add(1).saturating_mul(self.half);
         }
-        &mut self.halves[parity(slice)]
+        &mut self.halves[parity(self.slice)]
     }
 
     /// The duration that a share `q` (0 to 1) of the samples does not exceed, off by less than 5 %; `None` while

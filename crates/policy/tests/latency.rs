@@ -73,6 +73,16 @@ fn backwards_clock() {
     assert_eq!(score.value(Time::from_millis(60_000)), Some(Duration::from_millis(10)), "no time, no weight");
 }
 
+/// The last slice never ends, and what is in it is not forgotten with each sample.
+#[test]
+fn the_end_of_time() {
+    let (mut window, end) = (LatencyWindow::default(), Time::from_nanos(u64::MAX));
+    for _ in 0..20 {
+        window.record(end, Duration::from_millis(1));
+    }
+    assert_eq!(window.samples(end), 20);
+}
+
 #[test]
 fn clearing_forgets_every_sample() {
     let mut window = LatencyWindow::default();
