@@ -98,9 +98,8 @@ fn store_kills() -> Result<(String, bool)> {
         "FAIL",
     ];
     let lines = said.lines().filter(|line| telling.iter().any(|word| line.contains(word)));
-    let mut text = lines.map(str::trim).collect::<Vec<_>>().join("\n");
-    text.push('\n');
-    Ok((text, tested.status.success()))
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    Ok((lines.join("\n") + "\n", tested.status.success()))
 }
 
 /// Every failure without each mechanism that it relies on must come out broken.

@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seaworthy-store", &[]),
     (
         "seaworthy",
-        &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill"],
+        &["policy", "spec", "check", "observe", "gateway", "supervise", "fault", "keeper", "drill", "store"],
     ),
     ("hot-paths", &["policy", "tower"]),
     ("iticket", &[]),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -120,7 +121,10 @@ fn settings(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; \
          PRAGMA cache_size = -16384;",
-    )
+    )?;
+    // Whoever closes last would write the log back into the file: after a failed sync that must not be tried again,
+    // and whoever only reads must change nothing.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
 /// Whether the file has content, and whether it is ours.
@@ -150,7 +154,6 @@ fn begin(connection: &Connection, path: &Path, format: &Format, folder: &Path) -
         return Err(Problem::Said(StoreError::BadFile { path: path.to_path_buf(), reason }));
     }
     settings(connection)?;
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if !exists {
         make(connection, format)?;
     }

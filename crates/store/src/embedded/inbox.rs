@@ -37,6 +37,7 @@ struct State<T> {
     riding_since: Option<Instant>,
     is_taker_asleep: bool,
     is_closed: bool,
+    is_abandoned: bool,
 }
 
 impl<T> Inbox<T> {
@@ -48,6 +49,7 @@ impl<T> Inbox<T> {
             riding_since: None,
             is_taker_asleep: false,
             is_closed: false,
+            is_abandoned: false,
         };
         Inbox { state: Mutex::new(state), filled: Condvar::new(), waiting_max, bytes_max }
     }
@@ -65,6 +67,9 @@ impl<T> Inbox<T> {
         make: impl FnOnce() -> T,
     ) -> Result<(), StoreError> {
         let mut state = self.lock();
+        if state.is_abandoned {
+            return Err(StoreError::Broken("one of its threads has panicked".to_owned()));
+        }
         let is_full = state.operations.len() >= self.waiting_max || state.bytes + bytes > self.bytes_max;
         if is_full && waits == Waits::Somebody {
             let (waiting, bytes) = (state.operations.len(), state.bytes);
@@ -118,6 +123,16 @@ impl<T> Inbox<T> {
         Some(state.batch())
     }
 
+    /// Nobody takes anything any more: who waits is told, and so is everybody who comes later.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        state.is_abandoned = true;
+        let left = std::mem::take(&mut state.operations);
+        drop(state);
+        // Dropped outside the lock: an answer may wake somebody who comes back at once.
+        drop(left);
+    }
+
     /// Nothing is added any more by those who behave; what waits is still taken.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
@@ -143,6 +158,17 @@ impl<T> State<T> {
     }
 }
 
+/// Abandons the inbox when its thread panics.
+pub(super) struct Abandon<'i, T>(pub(super) &'i Inbox<T>);
+
+impl<T> Drop for Abandon<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +184,22 @@ mod tests {
         assert!(inbox.push(0, Waits::Nobody, || 5).is_ok());
         assert_eq!(inbox.take(), Some(vec![1, 3, 5]));
         assert!(inbox.push(100, Waits::Somebody, || 6).is_ok(), "there is room again");
+    }
+
+    #[test]
+    fn who_waits_for_a_thread_that_panics_is_told() {
+        let inbox = std::sync::Arc::new(Inbox::new(10, 100));
+        let (answer, reply) = crate::channel::<()>();
+        inbox.push(1, Waits::Somebody, || answer).unwrap();
+        let thread = std::sync::Arc::clone(&inbox);
+        let panicked = std::thread::spawn(move || {
+            let _abandon = Abandon(&thread);
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        assert!(matches!(reply.wait(), Err(StoreError::Broken(_))));
+        let (answer, _reply) = crate::channel::<()>();
+        assert!(matches!(inbox.push(1, Waits::Nobody, || answer), Err(StoreError::Broken(_))));
     }
 
     #[test]

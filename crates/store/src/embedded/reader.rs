@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::embedded::inbox::{Inbox, Waits};
+use crate::embedded::inbox::{Abandon, Inbox, Waits};
 use crate::embedded::latch::Latch;
 use crate::embedded::writer::Context;
 use crate::{Answer, Reply, StoreError, channel};
@@ -76,6 +76,7 @@ fn run<M: Reading>(
     latch: &Latch,
     name: &str,
 ) {
+    let _abandon = Abandon(inbox);
     let mut is_working = true;
     loop {
         let taken = if is_working { inbox.take_now() } else { inbox.take() };

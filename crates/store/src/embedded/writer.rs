@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use crate::embedded::file::answer_and_end;
-use crate::embedded::inbox::{Inbox, Waits};
+use crate::embedded::inbox::{Abandon, Inbox, Waits};
 use crate::embedded::latch::Latch;
 use crate::{Answer, Clock, Reply, StoreError, Timestamp, channel};
 
@@ -125,6 +125,7 @@ struct Thread<M> {
 
 impl<M: Machine> Thread<M> {
     fn run(mut self, inbox: &Inbox<M::Operation>) {
+        let _abandon = Abandon(inbox);
         while let Some(batch) = inbox.take() {
             if self.latch.reason().is_some() {
                 // Who waits is told by the answers being dropped. Nothing may be tried again.

@@ -11,6 +11,7 @@ mod history;
 mod jobs;
 mod jobs_model;
 mod keys;
+mod loading;
 mod stage;
 mod topics;
 mod words;

@@ -100,7 +100,10 @@ fn a_store_is_opened_by_one_at_a_time() {
     assert_eq!(Embedded::open(&path, &Options::default()).unwrap_err(), busy);
     assert_eq!(verify(&path), Err(busy));
     stage.close();
+    let files = || ["jobs.db", "jobs.db-wal"].map(|name| fs::read(path.join(name)).unwrap());
+    let before = files();
     assert!(verify(&path).unwrap().is_whole());
+    assert!(before == files(), "who verifies changes nothing");
 }
 
 #[test]

@@ -42,12 +42,13 @@ impl JobsFile {
     ) -> Result<Self, StoreError> {
         let (connection, identity) = file::open_to_write(folder, &FORMAT)?;
         let to_read = file::open_to_read(folder, &FORMAT)?;
-        let shared = Arc::new(Shared::new(identity.epoch * TOKENS_PER_EPOCH));
-        let loaded = load(&connection, &shared).and_then(|dead| {
-            let intake = Intake::load(&connection, identity.secret, limits.jobs_max)?;
-            Ok(JobsMachine::new(Arc::clone(&shared), intake, dead))
+        let loaded = Intake::load(&connection, identity.secret, limits.jobs_max).and_then(|intake| {
+            let token = identity.epoch * TOKENS_PER_EPOCH;
+            let shared = Arc::new(Shared::new(token, intake.boundary()));
+            let dead = load(&connection, &shared)?;
+            Ok((Arc::clone(&shared), JobsMachine::new(shared, intake, dead)))
         });
-        let machine = loaded.map_err(|error| StoreError::BadFile {
+        let (shared, machine) = loaded.map_err(|error| StoreError::BadFile {
             path: folder.join(FORMAT.file_name()),
             reason: error.to_string(),
         })?;

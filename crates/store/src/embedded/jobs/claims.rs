@@ -66,15 +66,15 @@ impl Reading for Claims {
     }
 
     fn work(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        // Under the lock, so that what is committed meanwhile is seen either here or by the writer.
+        // Under the lock, so that what ends meanwhile is either not in the file any more or known as leased.
         let mut index = self.shared.index();
         index.tick(self.clock.now().0);
-        let Some(horizon) = index.horizon() else { return Ok(false) };
+        let Some((horizon, boundary)) = index.to_load() else { return Ok(false) };
         let mut statement = connection.prepare_cached(
             "SELECT id, queue, due, priority, order_key, token, leased_until, attempts FROM jobs \
-             WHERE id > ?1 ORDER BY id LIMIT ?2",
+             WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
         )?;
-        let mut rows = statement.query([int(horizon), int(LOAD_CHUNK)])?;
+        let mut rows = statement.query([int(horizon), int(boundary), int(LOAD_CHUNK)])?;
         let mut last = None;
         while let Some(row) = rows.next()? {
             let (loaded, lease) = self.row(row)?;

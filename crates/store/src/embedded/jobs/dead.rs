@@ -96,6 +96,7 @@ pub(super) fn retry(
             Ok(Row { id: nat(id), queue: row.get(0)?, due: at.now.0, priority: row.get(1)?, order })
         })?;
         at.connection.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])?;
+        shared.index().announce(row);
         rows.push(row);
     }
     Ok((moved, rows))

@@ -37,6 +37,11 @@ impl Intake {
         Ok(Intake { secret, dedupe, next_id, reserved: next_id, jobs_max, room: 0 })
     }
 
+    /// The first name that this opening gives.
+    pub(super) fn boundary(&self) -> u64 {
+        self.next_id
+    }
+
     pub(super) fn expect(&mut self, kept: u64) {
         self.room = self.jobs_max.saturating_sub(kept);
     }

@@ -1,8 +1,11 @@
 //! Who is next: the jobs of all queues, in memory.
 //!
 //! Per waiting job about 60 bytes: its name and rank in one ordered map. Everything else about it is read from the
-//! file when it is claimed. After a start the index is loaded in the order of names; until it is complete, jobs
-//! beyond the horizon are left to the loader, so that of an order key the oldest is always known first.
+//! file when it is claimed.
+//!
+//! After a start the index is loaded in the order of names, so that of an order key the oldest is always known
+//! first. Until it is complete, what is beyond the *horizon* is left to the loader, and what was enqueued since the
+//! start (from the *boundary* on, which the loader never reaches) and has an order key is held back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -57,15 +60,20 @@ pub(super) struct Index {
     leases: HashMap<u64, Lease>,
     /// Everything up to here is loaded; `None` when everything is.
     horizon: Option<u64>,
+    /// From here on jobs are of this opening.
+    boundary: u64,
+    /// Jobs with an order key whose predecessors may not be loaded yet.
+    held: Vec<Row>,
     token: u64,
     len: u64,
     now: u64,
 }
 
 impl Index {
-    /// An index that knows nothing yet; its tokens are larger than this one.
-    pub(super) fn empty(token: u64) -> Self {
-        Index { queues: Vec::new(), leases: HashMap::new(), horizon: Some(0), token, len: 0, now: 0 }
+    /// An index that knows nothing yet; its tokens are larger than this one, new jobs begin at the boundary.
+    pub(super) fn empty(token: u64, boundary: u64) -> Self {
+        let (queues, leases, held) = (Vec::new(), HashMap::new(), Vec::new());
+        Index { queues, leases, horizon: Some(0), boundary, held, token, len: 0, now: 0 }
     }
 
     /// Time passes.
@@ -73,17 +81,28 @@ impl Index {
         self.now = self.now.max(now);
     }
 
-    pub(super) fn horizon(&self) -> Option<u64> {
-        self.horizon
+    /// What is to be loaded next: jobs after the first and before the second name.
+    pub(super) fn to_load(&self) -> Option<(u64, u64)> {
+        self.horizon.map(|horizon| (horizon, self.boundary))
     }
 
+    /// Everything up to here is loaded, or simply everything.
     pub(super) fn set_horizon(&mut self, horizon: Option<u64>) {
         self.horizon = horizon;
+        if horizon.is_none() {
+            for row in std::mem::take(&mut self.held) {
+                self.load(row);
+            }
+        }
+    }
+
+    fn is_loaded(&self, id: u64) -> bool {
+        self.horizon.is_none_or(|horizon| id <= horizon || id >= self.boundary)
     }
 
     /// How many jobs there are.
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.len + self.held.len() as u64
     }
 
     fn queue(&mut self, number: u32) -> &mut Queue {
@@ -102,9 +121,22 @@ impl Index {
 
     /// A committed job. What is beyond the horizon is loaded later.
     pub(super) fn insert(&mut self, row: Row) {
-        if self.horizon.is_none_or(|horizon| row.id <= horizon) {
+        if !self.is_loaded(row.id) {
+            return;
+        }
+        if self.horizon.is_some() && row.order != 0 && row.id >= self.boundary {
+            self.held.push(row);
+        } else {
             self.load(row);
         }
+    }
+
+    /// A job that is about to come back: the loader passes it by, and `requeue` shows it.
+    pub(super) fn announce(&mut self, row: Row) {
+        let Row { id, queue, due, priority, order } = row;
+        self.len += 1;
+        let state = State::Settling;
+        self.leases.insert(id, Lease { queue, due, priority, order, token: 0, until: 0, attempts: 0, state });
     }
 
     /// A job from the file.
@@ -193,8 +225,7 @@ impl Index {
     pub(super) fn settle(&mut self, receipt: Receipt) -> Settling {
         let id = receipt.id.0;
         let Some(lease) = self.leases.get(&id).copied() else {
-            let is_loaded = self.horizon.is_none_or(|horizon| id <= horizon);
-            return if is_loaded { Settling::Stale } else { Settling::AskFile };
+            return if self.is_loaded(id) { Settling::Stale } else { Settling::AskFile };
         };
         if lease.token != receipt.token || lease.state == State::Settling {
             return Settling::Stale;

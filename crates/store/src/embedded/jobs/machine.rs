@@ -192,7 +192,7 @@ impl JobsMachine {
                     index.finish(*id);
                 }),
                 Done::Moved(_, _, rows) => rows.iter().for_each(|row| {
-                    index.insert(*row);
+                    index.requeue(row.id, row.due);
                     claimable.push(row.queue);
                 }),
                 Done::Paused(_, queue, is_paused) => {

@@ -20,13 +20,13 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Names {
     numbers: HashMap<String, u32>,
-    list: Vec<(u32, String)>,
+    by_number: HashMap<u32, String>,
 }
 
 impl Shared {
-    pub(super) fn new(token: u64) -> Self {
+    pub(super) fn new(token: u64, boundary: u64) -> Self {
         Shared {
-            index: Mutex::new(Index::empty(token)),
+            index: Mutex::new(Index::empty(token, boundary)),
             names: Mutex::default(),
             hints: Mutex::default(),
             orders: RandomState::new(),
@@ -47,19 +47,17 @@ impl Shared {
     }
 
     pub(super) fn queues(&self) -> usize {
-        self.names().list.len()
+        self.names().by_number.len()
     }
 
     pub(super) fn name_of(&self, queue: u32) -> String {
-        let names = self.names();
-        let found = names.list.iter().find(|(number, _)| *number == queue);
-        found.map(|(_, name)| name.clone()).unwrap_or_default()
+        self.names().by_number.get(&queue).cloned().unwrap_or_default()
     }
 
     pub(super) fn add_queue(&self, name: &str, number: u32) {
         let mut names = self.names();
         names.numbers.insert(name.to_owned(), number);
-        names.list.push((number, name.to_owned()));
+        names.by_number.insert(number, name.to_owned());
     }
 
     pub(super) fn add_hint(&self, queue: &str, hint: Hint) {
