@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     Breaker(BreakerVerb),
     /// Show services, replicas, health and why
     Status(StatusArgs),
+    /// Check that what must not be lost is whole
+    #[command(subcommand)]
+    Verify(VerifyVerb),
     /// Explain a diagnostic code
     Explain(ExplainArgs),
     /// Print the JSON Schema of the spec
@@ -248,6 +251,12 @@ pub(crate) struct BreakerReleaseArgs {
     pub(crate) edge: String,
     #[command(flatten)]
     pub(crate) node: NodeChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VerifyVerb {
+    /// The store of a backend that is not running: files, tables, and whether they fit together
+    Store(StatusArgs),
 }
 
 #[derive(Debug, Args)]

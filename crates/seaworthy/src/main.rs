@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Fault(verb) => verbs::fault::run(&verb),
         Verb::Breaker(verb) => verbs::breaker::run(&verb),
         Verb::Status(arguments) => verbs::status::run(&arguments),
+        Verb::Verify(verb) => Ok(verbs::verify::run(&verb)),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Schema => Ok(verbs::schema::run()),
         Verb::Completions(arguments) => Ok(verbs::completions::run(&arguments)),

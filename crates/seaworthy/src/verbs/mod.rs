@@ -11,6 +11,7 @@ pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 use std::future::Future;
 

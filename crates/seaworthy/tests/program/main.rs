@@ -8,5 +8,6 @@
 mod kills;
 mod paper;
 mod stage;
+mod stores;
 mod verdicts;
 mod voyage;
