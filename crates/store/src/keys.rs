@@ -5,7 +5,8 @@
 //! unknown at once.
 //!
 //! Keys are forgotten by the bucket: everything that was begun in the same quarter of a retention is forgotten in
-//! one piece, so that a key lives at least one retention and at most one and a quarter.
+//! one piece, so that a key lives at least one retention and at most one and a quarter. Beginning it again begins its
+//! life again, and no lease is longer than a retention: what is being executed is never forgotten.
 
 use std::time::Duration;
 

@@ -92,6 +92,7 @@ fn begin(stage: &Stage, model: &mut Model, rng: &mut Rng) {
             assert!(newest(token));
             model.tokens.push((name, token));
             (key.token, key.until, key.ended, key.sent_before) = (token, until, None, true);
+            key.begun = now;
         }
         (_, said) if is_unknown => {
             assert_eq!((said, asked.takeover), (Begun::Unknown, Takeover::Never));

@@ -5,6 +5,8 @@ mod claims;
 mod dead;
 mod enqueue;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod lease;
 mod machine;
 mod order;

@@ -7,6 +7,7 @@ use crate::embedded::buckets::{Bucket, Buckets};
 use crate::embedded::convert::{int, nat};
 use crate::embedded::siphash::{Secret, hash};
 use crate::embedded::writer::{Machine, Moment};
+use crate::time::milliseconds;
 use crate::{Answer, Begin, Begun, Bound, Outcome, StoreError, Takeover, Timestamp, Token};
 
 pub(super) enum Operation {
@@ -28,6 +29,13 @@ struct Record {
     /// An earlier execution has an unknown outcome.
     sent_before: bool,
     fingerprint: [u8; 32],
+}
+
+/// Whether an earlier execution has an unknown outcome.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SentBefore {
+    Yes,
+    No,
 }
 
 pub(super) struct KeysMachine {
@@ -104,9 +112,8 @@ impl KeysMachine {
     fn begin(&mut self, at: &Moment<'_>, begin: &Begin) -> rusqlite::Result<Result<Begun, StoreError>> {
         let name = name(&begin.scope, &begin.key);
         let hash = hash(self.secret, &[&name]);
-        let until = at.now.after(begin.lease);
         let Some((bucket, record)) = self.find(at, hash, &name)? else {
-            return self.first(at, begin, &name, hash, until);
+            return self.first(at, begin, &name, hash);
         };
         if record.fingerprint != begin.fingerprint {
             return Ok(Ok(Begun::Mismatch));
@@ -120,11 +127,9 @@ impl KeysMachine {
             _ if is_flying => Begun::InFlight { until: Timestamp(record.until) },
             (_, Takeover::Never) => Begun::Unknown,
             (_, Takeover::WhenUnknown) => {
-                let token = self.last_token + 1;
-                let changed = Record { token, until: until.0, state: IN_FLIGHT, sent_before: true, ..record };
-                change(at, bucket, &changed)?;
-                self.last_token = token;
-                Begun::Again(Token(token))
+                // Into the bucket of today: whoever executes it must not be forgotten before the lease ends.
+                at.connection.prepare_cached(bucket.sql(FORGET))?.execute([record.id])?;
+                Begun::Again(self.put(at, begin, &name, hash, SentBefore::Yes)?)
             }
         }))
     }
@@ -140,19 +145,31 @@ impl KeysMachine {
         begin: &Begin,
         name: &[u8],
         hash: u64,
-        until: Timestamp,
     ) -> rusqlite::Result<Result<Begun, StoreError>> {
         if self.keys >= self.keys_max {
             return Ok(Err(StoreError::Full(Bound::Keys { limit: self.keys_max })));
         }
         self.keys += 1;
+        Ok(Ok(Begun::New(self.put(at, begin, name, hash, SentBefore::No)?)))
+    }
+
+    fn put(
+        &mut self,
+        at: &Moment<'_>,
+        begin: &Begin,
+        name: &[u8],
+        hash: u64,
+        sent_before: SentBefore,
+    ) -> rusqlite::Result<Token> {
         self.last_token += 1;
-        let token = self.last_token;
+        // A key that is forgotten while it is executed would be executed twice.
+        let until = at.now.0.saturating_add(milliseconds(begin.lease).min(self.keep_ms));
         let bucket = self.buckets.enter(at.connection, at.now, self.keep_ms, hash)?;
         let mut statement = at.connection.prepare_cached(bucket.sql(PUT))?;
-        let row = params![hash.cast_signed(), name, begin.fingerprint, int(token), int(until.0)];
+        let (token, sent_before) = (self.last_token, sent_before == SentBefore::Yes);
+        let row = params![hash.cast_signed(), name, begin.fingerprint, int(token), int(until), sent_before];
         statement.execute(row)?;
-        Ok(Ok(Begun::New(Token(token))))
+        Ok(Token(token))
     }
 
     fn end(
@@ -170,7 +187,7 @@ impl KeysMachine {
         match outcome {
             Outcome::Done(answer) => {
                 at.connection.prepare_cached(bucket.sql(PUT_ANSWER))?.execute(params![record.id, answer])?;
-                change(at, bucket, &Record { state: DONE, ..record })?;
+                change(at, bucket, record.id, DONE)?;
             }
             // A proof about this execution says nothing about an earlier one.
             Outcome::NotExecuted if !record.sent_before => {
@@ -178,16 +195,14 @@ impl KeysMachine {
                 self.keys = self.keys.saturating_sub(1);
             }
             Outcome::NotExecuted | Outcome::Unknown => {
-                change(at, bucket, &Record { state: UNKNOWN, ..record })?;
+                change(at, bucket, record.id, UNKNOWN)?;
             }
         }
         Ok(Ok(()))
     }
 }
 
-fn change(at: &Moment<'_>, bucket: &Bucket, record: &Record) -> rusqlite::Result<()> {
-    let mut statement = at.connection.prepare_cached(bucket.sql(CHANGE))?;
-    let (token, until) = (int(record.token), int(record.until));
-    statement.execute(params![record.id, token, until, record.state, record.sent_before])?;
+fn change(at: &Moment<'_>, bucket: &Bucket, id: i64, state: u8) -> rusqlite::Result<()> {
+    at.connection.prepare_cached(bucket.sql(CHANGE))?.execute(params![id, state])?;
     Ok(())
 }

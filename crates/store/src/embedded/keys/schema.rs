@@ -23,8 +23,8 @@ pub(in crate::embedded) static KEYS: Shape = Shape {
     drop: "DROP TABLE {t}; DROP TABLE {t}_answers;",
     statements: &[
         "SELECT id, token, until, state, sent_before, fingerprint FROM {t} WHERE hash = ?1 AND name = ?2",
-        "INSERT INTO {t} (hash, name, fingerprint, token, until, state, sent_before) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)",
-        "UPDATE {t} SET token = ?2, until = ?3, state = ?4, sent_before = ?5 WHERE id = ?1",
+        "INSERT INTO {t} (hash, name, fingerprint, token, until, state, sent_before) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+        "UPDATE {t} SET state = ?2 WHERE id = ?1",
         "DELETE FROM {t} WHERE id = ?1",
         "INSERT OR REPLACE INTO {t}_answers VALUES (?1, ?2)",
         "SELECT answer FROM {t}_answers WHERE id = ?1",
