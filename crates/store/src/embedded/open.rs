@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::embedded::history::HistoryFile;
@@ -117,20 +118,26 @@ impl Embedded {
             body_max: options.body_max,
             history_max: options.history_max,
         };
-        Ok(Embedded {
-            jobs: JobsFile::open(folder, &context("jobs"), &limits)?,
-            keys: KeysFile::open(folder, &context("keys"), &limits)?,
-            topics: TopicsFile::open(folder, &context("topics"), &limits)?,
-            history: HistoryFile::open(folder, &context("history"), &limits)?,
-            latch,
-            _lock: lock,
-        })
+        // Each of them syncs; on a slow disk one after the other would delay the first job.
+        let (jobs, keys, topics, history) = std::thread::scope(|scope| {
+            let keys = scope.spawn(|| KeysFile::open(folder, &context("keys"), &limits));
+            let topics = scope.spawn(|| TopicsFile::open(folder, &context("topics"), &limits));
+            let history = scope.spawn(|| HistoryFile::open(folder, &context("history"), &limits));
+            let jobs = JobsFile::open(folder, &context("jobs"), &limits);
+            (jobs, joined(keys), joined(topics), joined(history))
+        });
+        let (jobs, keys, topics, history) = (jobs?, keys?, topics?, history?);
+        Ok(Embedded { jobs, keys, topics, history, latch, _lock: lock })
     }
 
     /// Why the store is broken, if it is.
     pub fn broken(&self) -> Option<&str> {
         self.latch.reason()
     }
+}
+
+fn joined<T>(opening: ScopedJoinHandle<'_, T>) -> T {
+    opening.join().expect("opening a file does not panic")
 }
 
 /// The name of a new folder has to be as durable as what is in it.

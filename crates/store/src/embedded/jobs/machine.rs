@@ -66,11 +66,13 @@ pub(super) struct JobsMachine {
     pub(super) dead: u64,
     /// Receipts that are settled in the batch at hand.
     ending: HashSet<Receipt>,
+    /// Of the batch at hand.
+    now: Timestamp,
 }
 
 impl JobsMachine {
     pub(super) fn new(shared: Arc<Shared>, intake: Intake, dead: u64) -> Self {
-        JobsMachine { shared, intake, dead, ending: HashSet::new() }
+        JobsMachine { shared, intake, dead, ending: HashSet::new(), now: Timestamp(0) }
     }
 }
 
@@ -134,6 +136,7 @@ impl Machine for JobsMachine {
     }
 
     fn finish(&mut self, at: &Moment<'_>) -> rusqlite::Result<()> {
+        self.now = at.now;
         self.intake.finish(at)
     }
 
@@ -173,6 +176,7 @@ impl JobsMachine {
     /// Brings the index up to what is committed, under one lock.
     fn show(&self, done: &[Done], claimable: &mut Vec<u32>) {
         let mut index = self.shared.index();
+        index.tick(self.now.0);
         for done in done {
             match done {
                 Done::Enqueued(_, _, Some(row)) => {
