@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod report;
 mod statistics;
+mod store;
 mod wrk;
 
 use anyhow::{Result, bail};
@@ -21,6 +22,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<()> {
     match name {
         "gateway" => gateway::run(&gateway::Options::parse(arguments)?),
         "policy" => policy::run(&policy::Options::parse(arguments)?),
+        "store" => store::run(arguments),
         "instructions" => instructions::run(arguments),
         _ => bail!("there is no bench `{name}`"),
     }

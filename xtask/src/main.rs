@@ -17,7 +17,7 @@ usage: cargo xtask COMMAND
   tidy         only the rules of the house
   soak NAME    a long suite in full: kills | ablations | repeat | loom | store-kills |
                mutants [--shard K/N] [--file PATH] [--minutes M] [--survivors]
-  bench NAME   a comparison with peers: gateway | policy; or what a call costs us: instructions
+  bench NAME   a comparison with peers: gateway | policy | store; or what a call costs us: instructions
 ";
 
 fn main() -> ExitCode {
