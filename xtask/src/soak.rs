@@ -98,7 +98,9 @@ fn store_kills() -> Result<(String, bool)> {
         "FAIL",
     ];
     let lines = said.lines().filter(|line| telling.iter().any(|word| line.contains(word)));
-    let lines: Vec<&str> = lines.map(str::trim).collect();
+    let mut lines: Vec<&str> = lines.map(str::trim).collect();
+    // The runner repeats the verdict of a test above what the test has said.
+    lines.dedup();
     Ok((lines.join("\n") + "\n", tested.status.success()))
 }
 
