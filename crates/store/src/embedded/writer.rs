@@ -170,3 +170,48 @@ impl<M: Machine> Thread<M> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts what it carries out, and answers.
+    struct Count(Arc<AtomicUsize>);
+
+    impl Machine for Count {
+        type Operation = Answer<()>;
+        type Done = Answer<()>;
+
+        fn apply(&mut self, _at: &Moment<'_>, answer: Answer<()>) -> rusqlite::Result<Answer<()>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(answer)
+        }
+
+        fn committed(&mut self, done: Vec<Answer<()>>) {
+            for answer in done {
+                answer.send(Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_waits_when_another_file_breaks_is_not_carried_out() {
+        let latch = Arc::new(Latch::new(None));
+        let clock = Clock::system();
+        let context =
+            Context { name: "test", latch: Arc::clone(&latch), clock, waiting_max: 10, bytes_max: 10 };
+        let count = Arc::new(AtomicUsize::new(0));
+        let connection = Connection::open_in_memory().unwrap();
+        let writer = Writer::start(&context, connection, Count(Arc::clone(&count))).unwrap();
+        assert_eq!(writer.ask(1, |answer| answer).wait(), Ok(()));
+        latch.trip("another", &rusqlite::Error::InvalidQuery);
+        // Past the check at the door, as if it had waited since before.
+        let (answer, reply) = channel();
+        writer.inbox().push(1, Waits::Somebody, || answer).unwrap();
+        assert!(matches!(reply.wait(), Err(StoreError::Broken(_))));
+        assert!(matches!(writer.ask(1, |answer| answer).wait(), Err(StoreError::Broken(_))));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}

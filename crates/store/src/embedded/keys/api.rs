@@ -1,5 +1,6 @@
 //! The words of [`Keys`], for the file.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::machine::{KeysMachine, Operation, name};
@@ -45,6 +46,7 @@ impl KeysFile {
             keep_ms: milliseconds(limits.retention),
             keys,
             keys_max: limits.keys_max,
+            flying: HashMap::new(),
         };
         Ok(KeysFile { writer: Writer::start(context, connection, machine)?, answer_max: limits.body_max })
     }

@@ -1,5 +1,7 @@
 //! What is written into the file of keys.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::schema::{CHANGE, DONE, FIND, FIND_ANSWER, FORGET, IN_FLIGHT, PUT, PUT_ANSWER, UNKNOWN};
@@ -47,7 +49,19 @@ pub(super) struct KeysMachine {
     pub(super) keep_ms: u64,
     pub(super) keys: u64,
     pub(super) keys_max: u64,
+    /// Executions by token, so that those which end need not be looked for.
+    pub(super) flying: HashMap<u64, Flying>,
 }
+
+/// Where an execution is that was begun since the store was opened.
+pub(super) struct Flying {
+    hash: u64,
+    bucket: u64,
+    row: i64,
+}
+
+/// So many executions are remembered; those that are not are looked for in the file when they end.
+const FLYING_MAX: usize = 100_000;
 
 impl Machine for KeysMachine {
     type Operation = Operation;
@@ -129,6 +143,7 @@ impl KeysMachine {
             (_, Takeover::WhenUnknown) => {
                 // Into the bucket of today: whoever executes it must not be forgotten before the lease ends.
                 at.connection.prepare_cached(bucket.sql(FORGET))?.execute([record.id])?;
+                self.flying.remove(&record.token);
                 Begun::Again(self.put(at, begin, &name, hash, SentBefore::Yes)?)
             }
         }))
@@ -169,6 +184,12 @@ impl KeysMachine {
         let (token, sent_before) = (self.last_token, sent_before == SentBefore::Yes);
         let row = params![hash.cast_signed(), name, begin.fingerprint, int(token), int(until), sent_before];
         statement.execute(row)?;
+        if self.flying.len() >= FLYING_MAX {
+            // Mostly those that never ended.
+            self.flying.clear();
+        }
+        let row = at.connection.last_insert_rowid();
+        self.flying.insert(token, Flying { hash, bucket: bucket.id, row });
         Ok(Token(token))
     }
 
@@ -180,6 +201,14 @@ impl KeysMachine {
         outcome: &Outcome,
     ) -> rusqlite::Result<Result<(), StoreError>> {
         let hash = hash(self.secret, &[name]);
+        if let Outcome::Done(reply) = outcome
+            && let Some(flying) = self.flying.remove(&token.0).filter(|flying| flying.hash == hash)
+            && let Some(bucket) = self.buckets.live(at.now).find(|bucket| bucket.id == flying.bucket)
+        {
+            at.connection.prepare_cached(bucket.sql(PUT_ANSWER))?.execute(params![flying.row, reply])?;
+            return Ok(Ok(()));
+        }
+        self.flying.remove(&token.0);
         let Some((bucket, record)) = self.find(at, hash, name)? else { return Ok(Err(StoreError::Stale)) };
         if record.token != token.0 || record.state == DONE {
             return Ok(Err(StoreError::Stale));
@@ -187,7 +216,6 @@ impl KeysMachine {
         match outcome {
             Outcome::Done(answer) => {
                 at.connection.prepare_cached(bucket.sql(PUT_ANSWER))?.execute(params![record.id, answer])?;
-                change(at, bucket, record.id, DONE)?;
             }
             // A proof about this execution says nothing about an earlier one.
             Outcome::NotExecuted if !record.sent_before => {

@@ -12,7 +12,8 @@ pub(in crate::embedded) static FORMAT: Format = Format {
             start INTEGER NOT NULL, stop INTEGER NOT NULL);",
 };
 
-/// Answers are beside their keys: both are only ever appended, and a row that grows would be moved.
+/// Answers are beside their keys: both are only ever appended, and a row that grows would be moved. A key that has an
+/// answer is done, whatever its state says: an execution that ends well writes one row.
 pub(in crate::embedded) static KEYS: Shape = Shape {
     prefix: "keys",
     create: "CREATE TABLE {t} (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, token INTEGER NOT NULL,
@@ -22,11 +23,12 @@ pub(in crate::embedded) static KEYS: Shape = Shape {
              CREATE TABLE {t}_answers (id INTEGER PRIMARY KEY, answer BLOB NOT NULL);",
     drop: "DROP TABLE {t}; DROP TABLE {t}_answers;",
     statements: &[
-        "SELECT id, token, until, state, sent_before, fingerprint FROM {t} WHERE hash = ?1 AND name = ?2",
+        "SELECT k.id, token, until, iif(a.id IS NULL, state, 1), sent_before, fingerprint FROM {t} k
+             LEFT JOIN {t}_answers a ON a.id = k.id WHERE hash = ?1 AND name = ?2",
         "INSERT INTO {t} (hash, name, fingerprint, token, until, state, sent_before) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
         "UPDATE {t} SET state = ?2 WHERE id = ?1",
         "DELETE FROM {t} WHERE id = ?1",
-        "INSERT OR REPLACE INTO {t}_answers VALUES (?1, ?2)",
+        "INSERT INTO {t}_answers VALUES (?1, ?2)",
         "SELECT answer FROM {t}_answers WHERE id = ?1",
     ],
 };
