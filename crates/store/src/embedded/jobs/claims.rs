@@ -17,8 +17,8 @@ use crate::{Answer, Claim, Claimed, Clock, Holder, JobId, Receipt};
 pub(super) const CLAIM_MAX: usize = 1_000;
 /// ... and about so many bytes.
 const CLAIM_BYTES_MAX: usize = 16 << 20;
-/// Jobs that are loaded while nobody can claim any: about a millisecond.
-const LOAD_CHUNK: u64 = 2_000;
+/// Jobs that are loaded while nobody can claim any: one or two milliseconds.
+const LOAD_CHUNK: u64 = 4_000;
 
 /// What is asked of the reader.
 pub(super) enum Request {
