@@ -90,6 +90,9 @@ impl Pool {
     /// Picks an endpoint and takes its permit.
     pub(crate) fn pick(&mut self, now: Time, rng: &mut Rng, pick: &Pick<'_>) -> Result<Permit, NoPermit> {
         self.sweep_if_due(now);
+        if self.config.max_in_flight.is_some() {
+            self.endpoints.iter_mut().for_each(|endpoint| endpoint.abandoned.on_time(now));
+        }
         let trial = self.readmission_candidate(now, pick);
         let chosen = match trial {
             Some(index) => index,
@@ -97,7 +100,7 @@ impl Pool {
         };
         let usual = self.lanes[pick.lane].p50(now);
         let sending = Sending { lane: pick.lane, usual, readmission: trial.is_some() };
-        let permit = match self.endpoints[chosen].admit(now, rng, sending) {
+        let mut permit = match self.endpoints[chosen].admit(now, rng, sending) {
             Ok(permit) => Ok(permit),
             Err(retry_after) => {
                 let sending = Sending { readmission: false, ..sending };
@@ -105,8 +108,10 @@ impl Pool {
             }
         };
         self.collect_breaker_changes();
-        if let Ok(permit) = &permit {
-            self.count_sent(permit);
+        if let Ok(permit) = &mut permit
+            && let Some(index) = self.index(permit.endpoint)
+        {
+            self.count_sent(now, index, permit);
         }
         permit
     }

@@ -15,7 +15,8 @@ pub struct PoolConfig {
     pub guard: Guard,
     /// How requests are spread.
     pub balance: BalanceConfig,
-    /// Attempts in flight per endpoint, streaming bodies included; whoever has so many is passed over, and when all have, calls
+    /// Attempts in flight per endpoint, streaming bodies included, and for a while those that were given up without an answer, because the endpoint
+    /// may still be at work on them; whoever has so many is passed over, and when all have, calls
     /// are refused. At least 1; `None` = no cap. There is no adaptive default: `cap × service time < timeout` needs the service
     /// time of a *full* endpoint, which nobody knows before it is full, and long polls and streams are in flight without being work.
     pub max_in_flight: Option<u32>,

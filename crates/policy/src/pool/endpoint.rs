@@ -6,9 +6,10 @@ use crate::breaker::{self, Breaker};
 use crate::call::Class;
 use crate::ejection::{EjectReason, Ejection, EjectionConfig, EjectionState, Verdict};
 use crate::latency::Ewma;
+use crate::pool::abandoned::Abandoned;
 use crate::pool::balance::{Candidate, Member, WEIGHT_MAX, WEIGHT_UNIT, slow_start};
-use crate::pool::evidence::{Evidence, Tally};
-use crate::pool::pace::Pace;
+use crate::pool::evidence::{Evidence, Moment};
+use crate::pool::pace::{Ended, Pace};
 use crate::pool::probation::Probation;
 use crate::pool::score::FailureShare;
 use crate::pool::silence::{Silence, StallRule};
@@ -39,10 +40,12 @@ pub struct Permit {
     generation: u32,
     breaker: Option<breaker::Permit>,
     /// What its lane usually took when it was sent.
-    usual: Option<Duration>,
+    pub(super) usual: Option<Duration>,
     /// No byte of the response so far.
     waiting: bool,
     pub(super) weight: Weight,
+    /// What peers had done when it was sent.
+    pub(super) moment: Moment,
 }
 
 /// An answer that took this many times the usual time does not show that its endpoint does better than others.
@@ -85,6 +88,8 @@ pub(super) struct Endpoint {
     /// Attempts in flight without a byte of response, less those that were passed over.
     pub(super) waiting: u32,
     silence: Silence,
+    /// Places of those who gave up, where places are counted.
+    pub(super) abandoned: Abandoned,
     pub(super) refused_until: Option<Time>,
     ready_since: Time,
     /// Probes took it out and let it in again since it was ejected: its process does not hang any more.
@@ -118,6 +123,7 @@ impl Endpoint {
             in_flight: 0,
             waiting: 0,
             silence: Silence::since(now),
+            abandoned: Abandoned::default(),
             refused_until: None,
             ready_since: now,
             recovered: false,
@@ -126,8 +132,8 @@ impl Endpoint {
             ejected_reason: "",
             latency: vec![Ewma::default(); config.lanes.max(1)],
             failure_share: FailureShare::none(now),
-            pace: Pace::new(now),
-            evidence: Evidence::none(now, Tally::default()),
+            pace: Pace::new(now, config.lanes),
+            evidence: Evidence::none(now),
             probation: Probation::default(),
             credit: 0,
             serving_since: now,
@@ -180,6 +186,7 @@ impl Endpoint {
     /// silence would eject it at once.
     fn forget_evidence(&mut self, now: Time) {
         self.silence = Silence::since(now);
+        self.abandoned.clear();
         self.latency.fill(Ewma::default());
         self.failure_share = FailureShare::none(now);
         self.forget_comparison(now);
@@ -212,19 +219,28 @@ impl Endpoint {
         matches!(&self.state, State::Ejection(ejection) if ejection.state() != EjectionState::In)
     }
 
-    /// Counts an attempt as unanswered, if it still waits and that was not done yet; true when it was.
-    pub(super) fn count_unanswered(&mut self, now: Time, permit: &mut Permit) -> bool {
-        let counts =
-            permit.waiting && permit.weight != Weight::Counted && self.is_current(permit) && !self.is_out();
-        if counts {
-            permit.weight = Weight::Counted;
-            self.failure_share.record(now, true);
-            self.pace.on_outcome(now, true);
-            // What is lost must not look like many that wait, neither slow ones nor a stall.
-            self.waiting = self.waiting.saturating_sub(1);
-            self.pace.on_ended(now, permit.usual, Duration::ZERO, false);
-        }
-        counts
+    /// Whether an attempt that still waits could be counted as unanswered.
+    pub(super) fn may_count_unanswered(&self, permit: &Permit) -> bool {
+        permit.waiting && permit.weight != Weight::Counted && self.is_current(permit) && !self.is_out()
+    }
+
+    /// Counts an attempt as unanswered. What is lost must not look like many that wait, neither slow ones nor a stall.
+    pub(super) fn count_unanswered(&mut self, now: Time, permit: &mut Permit) {
+        permit.weight = Weight::Counted;
+        self.failure_share.record(now, true);
+        self.pace.on_outcome(now, true);
+        self.waiting = self.waiting.saturating_sub(1);
+        self.pace.on_ended(now, permit.lane, Duration::ZERO, Ended::Untold);
+    }
+
+    /// Counts one that was left behind, and that nobody waits for any more.
+    pub(super) fn count_left(&mut self, now: Time) {
+        self.pace.on_outcome(now, true);
+    }
+
+    /// Attempts of this silence that are not answered after at least so long.
+    pub(super) fn unanswered_for(&self, now: Time, least: Duration) -> u32 {
+        self.silence.unanswered_for(now, least)
     }
 
     /// Whether it takes part in comparisons with its peers.
@@ -271,7 +287,14 @@ impl Endpoint {
 
     /// Whether one more attempt may be in flight.
     pub(super) fn has_room(&self, max_in_flight: Option<u32>) -> bool {
-        max_in_flight.is_none_or(|most| self.in_flight < most)
+        max_in_flight.is_none_or(|most| self.in_flight.saturating_add(self.abandoned.places()) < most)
+    }
+
+    /// An attempt is given up now, and keeps its place if it has waited in vain.
+    pub(super) fn keep_place(&mut self, now: Time, permit: &Permit, max_in_flight: Option<u32>) {
+        if let Some(most) = max_in_flight.filter(|_| permit.waiting) {
+            self.abandoned.on_given_up(now, permit.started, most);
+        }
     }
 
     /// It was last ejected because it was slow.
@@ -304,6 +327,11 @@ impl Endpoint {
     /// A sign of life.
     pub(super) fn on_byte(&mut self, now: Time) {
         self.silence = Silence::since(now);
+    }
+
+    /// Its host said that this attempt failed: that was no silence.
+    pub(super) fn on_told(&mut self, permit: &Permit) {
+        self.silence.on_ended(permit.started);
     }
 
     /// How long it has shown no sign of life.
@@ -355,7 +383,8 @@ impl Endpoint {
         };
         self.in_flight += 1;
         self.waiting += 1;
-        self.pace.on_sent(now, sending.usual);
+        self.pace.on_sent(now, sending.lane);
+        self.silence.on_sent(now);
         Ok(Permit {
             endpoint: self.key,
             lane: sending.lane,
@@ -367,6 +396,7 @@ impl Endpoint {
             breaker,
             waiting: true,
             weight: Weight::Full,
+            moment: Moment::default(),
         })
     }
 
@@ -390,6 +420,7 @@ impl Endpoint {
             }
         }
         if is_good {
+            self.abandoned.on_answer(permit.started);
             self.sample(permit.lane, now, elapsed);
         }
         let outcome = match answer.class {
@@ -449,6 +480,8 @@ impl Endpoint {
         self.no_longer_waiting(now, permit, false);
         if overtaken {
             self.silence.on_overtaken(permit.started);
+        } else {
+            self.silence.on_ended(permit.started);
         }
         self.censored_sample(now, permit, elapsed);
         self.complete_breaker(now, rng, permit, breaker::Outcome::Cancelled { elapsed });
@@ -568,9 +601,12 @@ impl Endpoint {
             }
             self.waiting = self.waiting.saturating_sub(1);
             let elapsed = now.saturating_since(permit.started);
-            let long = permit.usual.is_some_and(|usual| elapsed > usual);
-            let counts = self.is_current(permit) && (answered || long);
-            self.pace.on_ended(now, permit.usual, elapsed, counts);
+            let ended = match answered {
+                _ if !self.is_current(permit) => Ended::Untold,
+                true => Ended::Answered,
+                false => Ended::Unanswered,
+            };
+            self.pace.on_ended(now, permit.lane, elapsed, ended);
         }
     }
 

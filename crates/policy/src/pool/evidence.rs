@@ -5,112 +5,233 @@
 //! hundred times as slow, all are silent. To eject half of them then makes the other half carry the whole load. And an endpoint that
 //! loses two of five requests, and answers the rest quickly, never has a long row, and is never silent.
 //!
-//! **Model.** The pool counts what becomes of all attempts ([`Tally`]). A *run* begins with a bad outcome of an endpoint and keeps the tally
-//! of that moment; what has been added since, less the endpoint's own part, is what its peers did meanwhile. The run speaks against
-//! the endpoint when its share of bad outcomes exceeds the peers', and chance at the peers' share explains it less than once in a
-//! million: `n × KL(own share ‖ peers' share) ≥ ln 10⁶` (the Chernoff bound of the binomial distribution). There are two runs. A *row*
-//! of failures ends with a success. A *share* rises by [`UP`] with each bad outcome, sinks by one with each good one and ends at
-//! zero, as a cumulative sum does (Page, Biometrika 1954); beyond [`SHARE_LASTS`] it begins anew.
+//! **Model.** The pool counts what becomes of all attempts, and each endpoint of its own ([`Tally`]); the difference is what its peers did. A *run*
+//! begins with a bad outcome and is compared with what peers did since **its attempt was sent**, not since its outcome came: a
+//! time-out is five seconds old when it is heard of, and by then what it has to be compared with may be over. Outcomes that peers had under way at that
+//! moment ([`Moment::waiting`]) do not count as good: they are from before. There are two runs. A *row* of failures ends with a
+//! success. A *share* rises by [`UP`] with each bad outcome, sinks by one with each good one and ends at zero, as a cumulative sum
+//! does (Page, Biometrika 1954); beyond [`SHARE_LASTS`] it begins anew. What they prove is decided in [`super::proof`].
 //!
-//! Bad for a share is also what was left *unanswered*: longer than hardly any attempt waits, while the endpoint
-//! answered others that were sent later. A pause leaves nobody behind in this sense, and the stall rule looks after that.
+//! **Unanswered.** Waiting for the time-out would cost five seconds per observation. But an attempt that has waited for longer than hardly any
+//! does, while its endpoint *answered another one that was sent later*, is a censored observation: whatever it will take, it is unusual. It
+//! counts as bad at once, and is taken back if the answer comes after all. An attempt that was overtaken by its hedge has no answer to
+//! come; it waits here ([`LEFT_MAX`]) until its endpoint answers a later one. No more than two of a silent stretch do: a pause leaves all behind that were
+//! sent in it and says no more than one loss; the stall rule looks after that.
 //!
-//! **Silence** is the endpoint's own only if its peers have meanwhile answered a third of what they were sent.
+//! **Silence** is the endpoint's own only if its peers have meanwhile answered a third of what they were sent, and left so little unanswered
+//! that as many as are outstanding would be no chance.
 //!
-//! **Rejected.** The peers' share of the last seconds (when all become bad at once, it remembers the good times);
-//! a quorum of peers whose last answer was good (at 40 % losses most are, by chance).
+//! **Rejected.** The peers' share of the last seconds alone (when all become bad at once, it remembers the good times);
+//! a quorum of peers whose last answer was good (at 40 % losses most are, by chance); outcomes compared by the time they came (good ones come early, bad
+//! ones late: whoever looks first has good peers, and after the end of the traffic there are none).
 //!
-//! **Worked number.** Peers of whom nothing is heard are assumed to fail at 6 %, and five failures in a row are `5 × ln 16.7 = 14.1 ≥ 13.8`:
-//! out. Peers that fail at 40 %: fifteen in a row. Peers that only fail: never.
+//! **Worked number.** Ten endpoints, 50 requests/s each, one leaves 40 % unanswered and is sent a quarter of its share, because it looks slow: 5
+//! of 12 are left in a second, peers leave none of 480. Proven within that second. When all leave 40 % unanswered: 200 per second, each of which
+//! begins or lengthens a run, and none proves anything in ten minutes.
 
 use std::time::Duration;
 
+use crate::pool::proof::{self, Counts};
 use crate::time::Time;
 
-/// `ln 10⁶`: chance alone does this once in a million runs.
-const PROOF: f64 = 13.8;
-/// Beside what is seen of peers, so many bad outcomes are assumed, of so many in all: those of whom nothing is known are well.
-const ASSUMED: (f64, f64) = (0.06, 1.0);
-/// For a share, which is looked at again and again, one outcome of each sort.
-const CAUTIOUS: (f64, f64) = (1.0, 2.0);
 /// Fewer bad outcomes than this may be one bad client.
 const BAD_MIN: u32 = 5;
 /// What one bad outcome weighs against good ones: a share of a ninth keeps a run alive.
 const UP: u32 = 8;
 /// A run of outcomes looks back no further.
 const SHARE_LASTS: Duration = Duration::from_secs(5);
-/// Of what peers were sent meanwhile, this part must have been answered, or the silence is everybody's.
-const ANSWERED_PART: u64 = 3;
+/// Attempts of one silent stretch that are remembered until the endpoint answers a later one.
+const LEFT_MAX: usize = 2;
+/// How fast the memory of common troubles fades. A time-out is heard of after seconds, and trouble that all had when it was sent must not be forgotten by then.
+const HALVED_EVERY: Duration = Duration::from_secs(10);
+/// Of what peers were sent during a run, this part (of so many) must have been heard of, or they only look better because theirs is still
+/// under way.
+const HEARD_PART: (i64, i64) = (2, 3);
+/// Of what peers were sent in a silence, this part (of so many) must have been answered, or the silence is everybody's.
+const ANSWERED_PART: (i64, i64) = (1, 3);
 
-/// What has become of all attempts of a pool, since it began. Only differences mean anything.
-#[derive(Debug, Clone, Copy, Default)]
+/// What has become of attempts, since the pool began. Only differences mean anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    pub(super) sent: u64,
-    pub(super) answered: u64,
-    pub(super) good: u64,
+    pub(super) sent: i64,
+    /// A head arrived.
+    pub(super) answered: i64,
+    /// Answered, failed, or counted as unanswered.
+    pub(super) heard: i64,
+    pub(super) good: i64,
     /// Failed, unanswered, or so late that nobody can be said to do better.
-    pub(super) bad: u64,
+    pub(super) bad: i64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, more: Tally) {
+        self.sent += more.sent;
+        self.answered += more.answered;
+        self.heard += more.heard;
+        self.good += more.good;
+        self.bad += more.bad;
+    }
+
+    fn since(self, before: Tally) -> Tally {
+        Tally {
+            sent: self.sent - before.sent,
+            answered: self.answered - before.answered,
+            heard: self.heard - before.heard,
+            good: self.good - before.good,
+            bad: self.bad - before.bad,
+        }
+    }
+}
+
+/// Good and bad outcomes lately: what is older than a multiple of [`HALVED_EVERY`] counts half as much for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lately {
+    counts: Counts,
+    /// Which stretch of time since the origin it is.
+    stretch: u64,
+}
+
+impl Lately {
+    pub(super) fn add(&mut self, now: Time, more: Tally) {
+        *self = self.at(now);
+        self.counts.good += more.good as f64;
+        self.counts.bad += more.bad as f64;
+    }
+
+    /// Without what one endpoint had to do with it.
+    pub(super) fn without(self, now: Time, own: Lately) -> Self {
+        let (all, own) = (self.at(now), own.at(now).counts);
+        let counts =
+            Counts { good: (all.counts.good - own.good).max(0.0), bad: (all.counts.bad - own.bad).max(0.0) };
+        Self { counts, ..all }
+    }
+
+    fn at(self, now: Time) -> Self {
+        let stretch = (u128::from(now.as_nanos()) / HALVED_EVERY.as_nanos()) as u64;
+        let passed = stretch.saturating_sub(self.stretch).min(i32::MAX as u64) as i32;
+        let left = 0.5_f64.powi(passed);
+        let counts = Counts { good: self.counts.good * left, bad: self.counts.bad * left };
+        Self { counts, stretch: stretch.max(self.stretch) }
+    }
+}
+
+/// What peers had done when an attempt was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) peers: Tally,
+    /// Attempts that waited at peers.
+    pub(super) waiting: u32,
+}
+
+/// What peers did in a stretch of time.
+#[derive(Debug, Clone, Copy)]
+struct Meanwhile {
+    done: Tally,
+    outcomes: Counts,
+}
+
+impl Meanwhile {
+    fn between(before: Moment, now: Tally) -> Self {
+        let done = now.since(before.peers);
+        Self { done, outcomes: Counts::of(done.good - i64::from(before.waiting), done.bad) }
+    }
+
+    fn is_heard_of(&self) -> bool {
+        self.done.heard * HEARD_PART.1 >= self.done.sent * HEARD_PART.0
+    }
+
+    /// Somebody did well, or nobody was asked.
+    fn does_better(&self) -> bool {
+        self.outcomes.good > 0.0 || self.done.sent == 0
+    }
 }
 
 /// What was seen of one endpoint, beside its pool's tally.
 #[derive(Debug)]
 pub(super) struct Evidence {
+    /// What has become of its attempts; it is never forgotten, or it would look like its peers'.
+    own: Tally,
+    own_lately: Lately,
     row: Option<Row>,
     /// The row of bodies that broke off; their heads were good.
     broken: Option<Row>,
-    /// What it was sent and has answered itself, since it began.
-    own: Tally,
     share: Option<Share>,
+    /// What peers had done at its last sign of life.
     silence: Tally,
-    sent_in_silence: u64,
     /// The latest-sent attempt that it answered.
     answered_up_to: Time,
+    /// Attempts that their hedges overtook, while it answered nothing that was sent later.
+    left: [Option<(Time, Moment)>; LEFT_MAX],
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    before: Tally,
-    own_before: Tally,
+    before: Moment,
     failures: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Share {
     since: Time,
-    before: Tally,
-    own_before: Tally,
+    before: Moment,
     score: u32,
     good: u32,
-    /// Those of the good ones that were late.
-    late: u32,
     failed: u32,
     unanswered: u32,
 }
 
 impl Evidence {
-    pub(super) fn none(now: Time, tally: Tally) -> Self {
+    pub(super) fn none(now: Time) -> Self {
         Self {
+            own: Tally::default(),
+            own_lately: Lately::default(),
             row: None,
             broken: None,
-            own: Tally::default(),
             share: None,
-            silence: tally,
-            sent_in_silence: 0,
+            silence: Tally::default(),
             answered_up_to: now,
+            left: [None; LEFT_MAX],
         }
     }
 
-    pub(super) fn on_sent(&mut self) {
-        self.sent_in_silence += 1;
-        self.own.sent += 1;
+    /// What was held against it says nothing any more; `pool` is the tally of all.
+    pub(super) fn forget(&mut self, now: Time, pool: Tally) {
+        let (own, own_lately) = (self.own, self.own_lately);
+        *self = Self { own, own_lately, silence: self.peers(pool), ..Self::none(now) };
     }
 
-    /// A sign of life: an answer to an attempt that was sent at `started`, or a byte of a body.
-    pub(super) fn on_byte(&mut self, tally: Tally, started: Option<Time>) {
-        self.silence = tally;
-        self.sent_in_silence = 0;
-        self.own.answered += u64::from(started.is_some());
-        self.answered_up_to = self.answered_up_to.max(started.unwrap_or(Time::ZERO));
+    /// What has become of its attempts.
+    pub(super) fn book(&mut self, now: Time, more: Tally) {
+        self.own.add(more);
+        self.own_lately.add(now, more);
+    }
+
+    /// What peers have done lately, of all that was done lately.
+    pub(super) fn peers_lately(&self, now: Time, pool: Lately) -> Counts {
+        pool.without(now, self.own_lately).counts
+    }
+
+    /// Takes its part of what was done lately: what is known to be its own fault says nothing about what all suffer.
+    pub(super) fn take_lately(&mut self) -> Lately {
+        std::mem::take(&mut self.own_lately)
+    }
+
+    /// What peers have done, of all that was done.
+    pub(super) fn peers(&self, pool: Tally) -> Tally {
+        pool.since(self.own)
+    }
+
+    /// A sign of life.
+    pub(super) fn on_byte(&mut self, pool: Tally) {
+        self.silence = self.peers(pool);
+    }
+
+    /// It answered an attempt that was sent at `started`. The moments of those that were overtaken before, and that this answer leaves behind.
+    pub(super) fn on_answer(&mut self, pool: Tally, started: Time) -> [Option<Moment>; LEFT_MAX] {
+        self.on_byte(pool);
+        self.answered_up_to = self.answered_up_to.max(started);
+        let up_to = self.answered_up_to;
+        self.left.each_mut().map(|left| Some(left.take_if(|(sent, _)| *sent < up_to)?.1))
     }
 
     /// It answered an attempt that was sent later than this one.
@@ -118,12 +239,18 @@ impl Evidence {
         self.answered_up_to > started
     }
 
-    /// An attempt ended well, though `late` perhaps: the tally has that among the bad ones.
-    pub(super) fn on_good(&mut self, late: bool) {
+    /// An attempt was overtaken, and it is not known yet whether only this one was left behind.
+    pub(super) fn on_left(&mut self, started: Time, moment: Moment) {
+        if let Some(free) = self.left.iter_mut().find(|left| left.is_none()) {
+            *free = Some((started, moment));
+        }
+    }
+
+    /// An attempt ended well, though late perhaps: the tally has that among the bad ones.
+    pub(super) fn on_good(&mut self) {
         self.row = None;
         if let Some(share) = &mut self.share {
             share.good = share.good.saturating_add(1);
-            share.late = share.late.saturating_add(u32::from(late));
             share.score = share.score.saturating_sub(1);
             if share.score == 0 {
                 self.share = None;
@@ -131,82 +258,64 @@ impl Evidence {
         }
     }
 
-    /// An attempt failed; `before` is the tally without it.
-    /// What was sent before an attempt that was answered is no part of a row: where nothing is sent any more, it fails in a row
-    /// all the same.
-    pub(super) fn on_failed(&mut self, now: Time, started: Time, before: Tally) {
+    /// An attempt failed that was sent at `moment`. What was sent before an attempt that was answered is no part of a row: where nothing is sent any
+    /// more, it fails in a row all the same.
+    pub(super) fn on_failed(&mut self, now: Time, started: Time, moment: Moment) {
         if !self.has_passed_over(started) {
-            lengthen(&mut self.row, before, self.own);
+            lengthen(&mut self.row, moment);
         }
-        self.run(now, before).failed += 1;
+        self.run(now, moment).failed += 1;
     }
 
     /// A body ended, well or broken.
-    pub(super) fn on_body_end(&mut self, broken: bool, before: Tally) {
-        if broken { lengthen(&mut self.broken, before, self.own) } else { self.broken = None }
+    pub(super) fn on_body_end(&mut self, broken: bool, moment: Moment) {
+        if broken { lengthen(&mut self.broken, moment) } else { self.broken = None }
     }
 
-    /// An attempt was left unanswered; `before` is the tally without it.
-    pub(super) fn on_unanswered(&mut self, now: Time, before: Tally) {
-        self.run(now, before).unanswered += 1;
+    /// An attempt was left unanswered.
+    pub(super) fn on_unanswered(&mut self, now: Time, moment: Moment) {
+        self.run(now, moment).unanswered += 1;
     }
 
-    /// What had been counted as unanswered was answered after all, or failed.
+    /// What had been counted as unanswered was answered after all.
     pub(super) fn take_back_unanswered(&mut self) {
         if let Some(share) = &mut self.share {
             share.unanswered = share.unanswered.saturating_sub(1);
         }
     }
 
-    fn run(&mut self, now: Time, before: Tally) -> &mut Share {
+    fn run(&mut self, now: Time, before: Moment) -> &mut Share {
         if self.share.is_some_and(|share| now.saturating_since(share.since) >= SHARE_LASTS) {
             self.share = None;
         }
-        let begins = Share {
-            since: now,
-            before,
-            own_before: self.own,
-            score: 0,
-            good: 0,
-            late: 0,
-            failed: 0,
-            unanswered: 0,
-        };
+        let begins = Share { since: now, before, score: 0, good: 0, failed: 0, unanswered: 0 };
         let share = self.share.get_or_insert(begins);
         share.score = share.score.saturating_add(UP);
         share
     }
 
-    /// Its failures in a row are its own.
-    pub(super) fn proves_row(&self, tally: Tally) -> bool {
+    /// Its failures in a row are its own. `lately`: what peers did in the last seconds.
+    pub(super) fn proves_row(&self, pool: Tally, lately: impl Fn() -> Counts) -> bool {
         let mut rows = [self.row, self.broken].into_iter().flatten();
+        let share = self.share.map(|share| share.before);
         rows.any(|row| {
-            let failures = row.failures;
-            proves((0, failures), row.before, tally, ASSUMED)
-                && self.peers_keep_up(row.before, row.own_before, tally)
+            // A row is as short as chance makes it; a share that began before it has seen more of the peers.
+            let before = share.filter(|share| share.peers.sent < row.before.peers.sent).unwrap_or(row.before);
+            let meanwhile = Meanwhile::between(before, self.peers(pool));
+            meanwhile.is_heard_of()
+                && meanwhile.does_better()
+                && proof::row(row.failures, meanwhile.outcomes, &lately)
         })
     }
 
-    /// Peers have answered most of what they were sent during this run: they do not only look better because theirs is still under way.
-    fn peers_keep_up(&self, before: Tally, own_before: Tally, tally: Tally) -> bool {
-        let sent = (tally.sent - before.sent).saturating_sub(self.own.sent - own_before.sent);
-        let answered =
-            (tally.answered - before.answered).saturating_sub(self.own.answered - own_before.answered);
-        answered * 3 >= sent * 2
-    }
-
     /// Its bad outcomes lately are its own; `excess`: what they must exceed the peers' share by.
-    pub(super) fn proves_share(&self, tally: Tally, excess: f64) -> bool {
+    pub(super) fn proves_share(&self, pool: Tally, excess: f64) -> bool {
         let Some(share) = self.share else { return false };
         let bad = share.failed + share.unanswered;
-        let before = Tally { bad: share.before.bad + u64::from(share.late), ..share.before };
-        let late = Tally { good: tally.good + u64::from(share.late), ..tally };
-        let own = f64::from(bad) / f64::from(share.good + bad).max(1.0);
-        let exceeds = own - usual((share.good, bad), before, late, CAUTIOUS) >= excess;
+        let meanwhile = Meanwhile::between(share.before, self.peers(pool));
         bad >= BAD_MIN
-            && exceeds
-            && proves((share.good, bad), before, late, CAUTIOUS)
-            && self.peers_keep_up(share.before, share.own_before, tally)
+            && proof::share(Counts::of(share.good.into(), bad.into()), meanwhile.outcomes, excess)
+            && meanwhile.is_heard_of()
     }
 
     /// What was left unanswered makes up most of the bad outcomes lately.
@@ -216,135 +325,224 @@ impl Evidence {
         })
     }
 
-    /// Its silence is its own: peers have been answering meanwhile, or nobody asked them.
-    pub(super) fn proves_silence(&self, tally: Tally) -> bool {
-        let sent = (tally.sent - self.silence.sent).saturating_sub(self.sent_in_silence);
-        let answered = tally.answered - self.silence.answered;
-        answered * ANSWERED_PART >= sent
+    /// Its silence, with so many attempts outstanding, is its own. `lately`: what peers did in the last seconds.
+    pub(super) fn proves_silence(
+        &self,
+        pool: Tally,
+        outstanding: u32,
+        lately: impl FnOnce() -> Counts,
+    ) -> bool {
+        let done = self.peers(pool).since(self.silence);
+        done.answered * ANSWERED_PART.1 >= done.sent * ANSWERED_PART.0
+            && proof::silence(outstanding, Counts::of(done.good, done.bad), lately)
     }
 }
 
-fn lengthen(row: &mut Option<Row>, before: Tally, own_before: Tally) {
-    let row = row.get_or_insert(Row { before, own_before, failures: 0 });
+fn lengthen(row: &mut Option<Row>, before: Moment) {
+    let row = row.get_or_insert(Row { before, failures: 0 });
     row.failures = row.failures.saturating_add(1);
-}
-
-/// The peers' share of bad outcomes while the tally grew, and `assumed` ones beside.
-fn usual((good, bad): (u32, u32), before: Tally, now: Tally, assumed: (f64, f64)) -> f64 {
-    let peers_good = now.good.saturating_sub(before.good).saturating_sub(u64::from(good)) as f64;
-    let peers_bad = now.bad.saturating_sub(before.bad).saturating_sub(u64::from(bad)) as f64;
-    (peers_bad + assumed.0) / (peers_bad + peers_good + assumed.1)
-}
-
-/// Whether `(good, bad)` outcomes are worse than those that peers had while the tally grew.
-fn proves(own: (u32, u32), before: Tally, now: Tally, assumed: (f64, f64)) -> bool {
-    let usual = usual(own, before, now, assumed);
-    let (good, bad) = own;
-    let all = f64::from(good) + f64::from(bad);
-    let own = f64::from(bad) / all.max(1.0);
-    let part = |own: f64, usual: f64| if own > 0.0 { own * (own / usual).ln() } else { 0.0 };
-    own > usual && all * (part(own, usual) + part(1.0 - own, 1.0 - usual)) >= PROOF
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tally(good: u64, bad: u64) -> Tally {
-        Tally { sent: good + bad, answered: good + bad, good, bad }
+    fn tally(good: i64, bad: i64) -> Tally {
+        Tally { sent: good + bad, answered: good + bad, heard: good + bad, good, bad }
+    }
+
+    fn moment(good: i64, bad: i64, waiting: u32) -> Moment {
+        Moment { peers: tally(good, bad), waiting }
+    }
+
+    /// An endpoint, and what its pool has counted of all.
+    struct Scene {
+        evidence: Evidence,
+        pool: Tally,
+        lately: Counts,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let pool = tally(1_000, 0);
+            let mut evidence = Evidence::none(Time::ZERO);
+            evidence.forget(Time::ZERO, pool);
+            Self { evidence, pool, lately: Counts::of(1_000, 0) }
+        }
+
+        fn own(&mut self, good: i64, bad: i64) {
+            self.evidence.book(Time::ZERO, tally(good, bad));
+            self.pool.add(tally(good, bad));
+        }
+
+        fn peers(&mut self, good: i64, bad: i64) {
+            self.pool.add(tally(good, bad));
+        }
+
+        fn now(&self) -> Moment {
+            Moment { peers: self.evidence.peers(self.pool), waiting: 0 }
+        }
+
+        fn proves_row(&self) -> bool {
+            self.evidence.proves_row(self.pool, || self.lately)
+        }
+
+        fn fail(&mut self, now: Time, moment: Moment) {
+            self.evidence.on_failed(now, now, moment);
+            self.own(0, 1);
+        }
     }
 
     #[test]
-    fn a_row_is_compared_with_what_peers_do_meanwhile() {
-        for (peers_good, peers_bad, needed) in [
-            (10, 0, Some(3)),
-            (100, 0, Some(2)),
-            (100, 1, Some(4)),
-            (60, 40, Some(15)),
-            (0, 0, Some(5)),
-            (0, 1, Some(22)),
-            (0, 50, None),
+    fn a_row_is_compared_with_what_peers_do_since_it_was_sent() {
+        // Waiting at peers when the first of it was sent, and what peers did since then.
+        for (waiting, good, bad, needed) in [
+            (0, 10, 0, Some(3)),
+            (0, 100, 1, Some(4)),
+            (0, 0, 0, Some(5)),
+            (0, 0, 1, None),
+            (0, 0, 50, None),
+            // What was under way before says nothing about now.
+            (10, 10, 0, None),
+            (10, 20, 0, Some(3)),
+            (10, 10, 3, None),
         ] {
-            let found = (1..100).find(|row| {
-                let mut evidence = Evidence::none(Time::ZERO, Tally::default());
-                (0..*row).for_each(|_| evidence.on_failed(Time::ZERO, Time::ZERO, tally(1_000, 0)));
-                evidence.proves_row(tally(1_000 + peers_good, peers_bad + row))
+            let found = (1..100).find(|failures| {
+                let mut scene = Scene::new();
+                let sent = Moment { waiting, ..scene.now() };
+                (0..*failures).for_each(|_| scene.fail(Time::ZERO, sent));
+                scene.peers(good, bad);
+                scene.proves_row()
             });
-            assert_eq!(found, needed, "peers {peers_good} good, {peers_bad} bad");
+            assert_eq!(found, needed, "{waiting} waiting, {good} good, {bad} bad");
         }
+    }
+
+    #[test]
+    fn a_row_is_compared_with_what_peers_did_since_the_share_began() {
+        let mut scene = Scene::new();
+        let first = scene.now();
+        scene.fail(Time::ZERO, first);
+        scene.evidence.on_good();
+        scene.peers(0, 3);
+        let then = scene.now();
+        (0..9).for_each(|_| scene.fail(Time::ZERO, then));
+        assert!(!scene.proves_row(), "peers have been asked nothing since, but they failed a moment before");
+        let mut scene = Scene::new();
+        let then = scene.now();
+        (0..9).for_each(|_| scene.fail(Time::ZERO, then));
+        assert!(scene.proves_row());
+    }
+
+    #[test]
+    fn peers_of_whom_nothing_is_heard_do_not_do_better() {
+        let mut scene = Scene::new();
+        let sent = scene.now();
+        (0..9).for_each(|_| scene.fail(Time::ZERO, sent));
+        scene.pool.sent += 100;
+        assert!(!scene.proves_row(), "all of it is still under way");
+        scene.pool.add(Tally { sent: 0, ..tally(66, 0) });
+        assert!(!scene.proves_row());
+        scene.pool.add(Tally { sent: 0, ..tally(1, 0) });
+        assert!(scene.proves_row(), "two thirds are answered");
     }
 
     #[test]
     fn a_success_ends_the_row_and_not_at_once_the_share() {
-        let mut evidence = Evidence::none(Time::ZERO, Tally::default());
-        let (mut own, mut peers) = ((0, 0), 0);
+        let mut scene = Scene::new();
         // Three of five are answered, two are not.
         let mut found = None;
         for round in 0..20 {
             for outcome in 0..5 {
-                let before = tally(own.0 + peers, own.1);
                 if outcome % 2 == 1 {
-                    evidence.on_unanswered(Time::ZERO, before);
-                    own.1 += 1;
+                    let sent = scene.now();
+                    scene.evidence.on_unanswered(Time::ZERO, sent);
+                    scene.own(0, 1);
                 } else {
-                    evidence.on_good(false);
-                    own.0 += 1;
+                    scene.evidence.on_good();
+                    scene.own(1, 0);
                 }
-                peers += 9;
+                scene.peers(9, 0);
             }
-            assert!(!evidence.proves_row(tally(own.0 + peers, own.1)));
-            if found.is_none() && evidence.proves_share(tally(own.0 + peers, own.1), 0.1) {
+            assert!(!scene.proves_row());
+            if found.is_none() && scene.evidence.proves_share(scene.pool, 0.1) {
                 found = Some(round);
             }
         }
         assert!(found.is_some_and(|round| round < 4), "{found:?}");
-        assert!(evidence.is_unanswering(Time::ZERO));
-        for _ in 0..2_000 {
-            evidence.on_good(false);
-        }
-        assert!(!evidence.is_unanswering(Time::ZERO), "good outcomes end it");
+        assert!(scene.evidence.is_unanswering(Time::ZERO));
+        (0..2_000).for_each(|_| scene.evidence.on_good());
+        assert!(!scene.evidence.is_unanswering(Time::ZERO), "good outcomes end it");
     }
 
     #[test]
-    fn a_share_that_all_have_proves_hardly_ever_anything() {
+    fn what_was_overtaken_counts_once_a_later_one_is_answered_and_a_pause_counts_for_two() {
+        let at = Time::from_millis;
+        let mut evidence = Evidence::none(at(0));
+        for sent in 1..=10 {
+            evidence.on_left(at(sent), moment(i64::from(sent as u32), 0, 0));
+        }
+        let counted = |left: [Option<Moment>; LEFT_MAX]| left.iter().flatten().count();
+        assert_eq!(counted(evidence.on_answer(Tally::default(), at(1))), 0, "the first was answered itself");
+        assert_eq!(counted(evidence.on_answer(Tally::default(), at(2))), 1);
+        assert_eq!(counted(evidence.on_answer(Tally::default(), at(50))), 1, "the pause is over");
+        assert_eq!(counted(evidence.on_answer(Tally::default(), at(60))), 0);
+    }
+
+    #[test]
+    fn a_share_that_all_have_proves_nothing() {
         let mut wrong = 0;
-        for seed in 0..200 {
+        for seed in 0..300 {
             let mut rng = crate::Rng::seeded(seed);
-            let mut evidence = Evidence::none(Time::ZERO, Tally::default());
-            let mut all = Tally::default();
+            let mut scene = Scene::new();
             let share = 0.05 + 0.9 * rng.unit();
-            for outcome in 0..20_000_u64 {
-                let before = all;
-                let bad = rng.chance(share);
-                all = tally(all.good + u64::from(!bad), all.bad + u64::from(bad));
-                if outcome % 10 != 0 {
-                    continue;
+            let peers = 1 + seed % 9;
+            scene.lately = Counts::of((100.0 * (1.0 - share)) as i64, (100.0 * share) as i64);
+            for outcome in 0..2_000_u64 {
+                let now = Time::from_millis(outcome * 20);
+                for _ in 0..peers {
+                    let bad = rng.chance(share);
+                    scene.peers(i64::from(!bad), i64::from(bad));
                 }
-                let now = Time::from_millis(outcome * 2);
-                if bad {
-                    evidence.on_failed(now, now, before);
+                let sent = scene.now();
+                if rng.chance(share) {
+                    scene.fail(now, sent);
                 } else {
-                    evidence.on_good(false);
+                    scene.evidence.on_good();
+                    scene.own(1, 0);
                 }
-                let long = evidence.row.is_some_and(|row| row.failures >= 5);
-                if long && evidence.proves_row(all) || evidence.proves_share(all, 0.1) {
+                let long = scene.evidence.row.is_some_and(|row| row.failures >= 5);
+                if long && scene.proves_row() || scene.evidence.proves_share(scene.pool, 0.1) {
                     wrong += 1;
-                    evidence = Evidence::none(now, all);
+                    scene.evidence.forget(now, scene.pool);
                 }
             }
         }
-        assert!(wrong <= 4, "{wrong} wrong proofs in 400 000 outcomes");
+        assert_eq!(wrong, 0, "wrong proofs in 600 000 outcomes");
     }
 
     #[test]
     fn silence_that_peers_share_proves_nothing() {
-        let at = |sent, answered| Tally { sent, answered, ..Tally::default() };
-        let mut evidence = Evidence::none(Time::ZERO, at(100, 90));
-        (0..5).for_each(|_| evidence.on_sent());
-        for (sent, answered, own) in
-            [(105, 90, true), (125, 90, false), (125, 95, false), (125, 97, true), (125, 110, true)]
-        {
-            assert_eq!(evidence.proves_silence(at(sent, answered)), own, "{sent} sent, {answered} answered");
+        let lately = Counts::of(1_000, 0);
+        for (sent, answered, outstanding, own) in [
+            (0, 0, 3, true),
+            (0, 0, 2, false),
+            (20, 0, 9, false),
+            (20, 5, 9, false),
+            (20, 7, 3, true),
+            (20, 20, 3, true),
+        ] {
+            let mut scene = Scene::new();
+            scene.pool.add(Tally { sent, answered, good: answered, heard: answered, bad: 0 });
+            let proven = scene.evidence.proves_silence(scene.pool, outstanding, || lately);
+            assert_eq!(proven, own, "{sent} sent, {answered} answered, {outstanding} outstanding");
         }
+        let mut scene = Scene::new();
+        scene.peers(30, 20);
+        assert!(!scene.evidence.proves_silence(scene.pool, 3, || lately), "peers leave two of five");
+        assert!(
+            !Scene::new().evidence.proves_silence(tally(1_000, 0), 3, || Counts::of(60, 40)),
+            "as they did lately"
+        );
     }
 }

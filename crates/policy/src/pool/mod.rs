@@ -23,6 +23,7 @@
 //! **Rejected.** A list of attempts per endpoint with a timer in the pool: it would have to reach into other requests' tasks
 //! to cancel them. Atomics in place of one mutex: no bench has asked for them.
 
+mod abandoned;
 pub(crate) mod balance;
 mod choice;
 mod config;
@@ -35,6 +36,7 @@ mod pace;
 mod parking;
 mod peers;
 mod probation;
+mod proof;
 mod score;
 mod silence;
 mod sweep;
@@ -56,7 +58,7 @@ use crate::time::Time;
 use balance::Candidate;
 use balance::tiers::Tiers;
 use endpoint::Endpoint;
-use evidence::{Evidence, Tally};
+use evidence::{Lately, Tally};
 use lane::Lane;
 use parking::Parking;
 
@@ -140,6 +142,8 @@ pub struct Pool {
     sweep_at: Time,
     /// What has become of all attempts.
     tally: Tally,
+    /// The same, lately.
+    lately: Lately,
     /// Memory for the candidates of one pick, kept from pick to pick.
     candidates: Vec<Candidate>,
     events: Vec<PoolEvent>,
@@ -163,6 +167,7 @@ impl Pool {
             tiers,
             sweep_at: Time::ZERO,
             tally: Tally::default(),
+            lately: Lately::default(),
             candidates: Vec::new(),
             events: Vec::new(),
         }
@@ -213,7 +218,7 @@ impl Pool {
         let tally = self.tally;
         if let Some(endpoint) = self.endpoint_mut(key) {
             endpoint.on_byte(now);
-            endpoint.evidence.on_byte(tally, None);
+            endpoint.evidence.on_byte(tally);
         }
     }
 
@@ -239,7 +244,7 @@ impl Pool {
         self.budget.reset(now);
         for endpoint in &mut self.endpoints {
             endpoint.reset(now);
-            endpoint.evidence = Evidence::none(now, self.tally);
+            endpoint.evidence.forget(now, self.tally);
         }
         self.tiers.reset();
         self.collect_breaker_changes();
@@ -276,7 +281,7 @@ impl Pool {
         assert!(self.events.len() <= MAX_EVENTS, "events are bounded");
         for endpoint in &self.endpoints {
             assert!(endpoint.waiting <= endpoint.in_flight, "who waits is in flight: {endpoint:?}");
-            assert!(endpoint.pace.waiting() <= endpoint.waiting, "who is measured waits: {endpoint:?}");
+            assert_eq!(endpoint.pace.waiting(), endpoint.waiting, "who waits is measured: {endpoint:?}");
             assert!(endpoint.key.0 < self.next_key, "keys are never reused");
         }
         assert!(self.parking.waiting() <= self.config.parking.max_requests, "places to park are bounded");

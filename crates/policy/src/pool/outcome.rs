@@ -86,13 +86,24 @@ impl Pool {
         {
             permit.weight = Weight::Excused;
         }
-        self.on_failed(now, rng, permit, false);
+        let most = self.config.max_in_flight;
+        if let Some(endpoint) = self.endpoint_mut(permit.endpoint) {
+            endpoint.keep_place(now, permit, most);
+        }
+        self.on_no_head(now, rng, permit, false);
     }
 
-    /// An attempt failed before its head: refused, reset, timed out.
+    /// An attempt failed before its head: refused or reset.
     pub(crate) fn on_failed(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, refused: bool) {
+        if let Some(endpoint) = self.endpoint_mut(permit.endpoint) {
+            endpoint.on_told(permit);
+        }
+        self.on_no_head(now, rng, permit, refused);
+    }
+
+    fn on_no_head(&mut self, now: Time, rng: &mut Rng, permit: &mut Permit, refused: bool) {
         let Some(index) = self.index(permit.endpoint) else { return };
-        self.weigh_failure(now, index, permit);
+        self.weigh_no_answer(now, index, permit);
         let verdict = self.endpoints[index].on_failed(now, rng, permit, &self.config);
         if refused {
             self.suspect(now, index, "connection refused");
@@ -118,6 +129,7 @@ impl Pool {
         if overtaken {
             self.weigh_waiting(now, index, permit, true);
         }
+        self.endpoints[index].keep_place(now, permit, self.config.max_in_flight);
         let verdict = self.endpoints[index].on_cancelled(now, rng, permit, overtaken);
         self.act(now, permit.endpoint, verdict);
         if overtaken {
@@ -135,7 +147,7 @@ impl Pool {
     /// The committed body of this attempt ended, well or broken.
     pub(crate) fn on_body_end(&mut self, now: Time, permit: &Permit, broken: bool) {
         let Some(index) = self.index(permit.endpoint) else { return };
-        self.weigh_body(index, permit, broken);
+        self.weigh_body(now, index, permit, broken);
         let verdict = self.endpoints[index].on_body_end(permit, broken, &self.config);
         self.act(now, permit.endpoint, verdict);
     }
@@ -164,7 +176,7 @@ impl Pool {
         }
         let Some(rule) = rule else { return false };
         if endpoint.find_stalled(now, permit.started, rule) {
-            self.on_stall(now, index);
+            self.on_stall(now, permit.lane, index);
         } else if !self.is_suspicious(now, index, permit, rule) {
             return false;
         }
@@ -195,12 +207,16 @@ impl Pool {
         if !rule.is_some_and(|rule| self.endpoints[index].has_stalled(now, rule)) {
             return false;
         }
-        self.on_stall(now, index);
+        self.on_stall(now, lane, index);
         self.endpoints[index].is_stalled_out()
     }
 
-    fn on_stall(&mut self, now: Time, index: usize) {
+    fn on_stall(&mut self, now: Time, lane: usize, index: usize) {
         self.suspect(now, index, EjectReason::Stall.as_str());
+        let Some(unusual) = self.unusual_wait(now, lane) else { return };
+        if !self.silence_is_its_own(now, index, unusual) {
+            return;
+        }
         self.act(now, self.endpoints[index].key, Verdict::Eject(EjectReason::Stall));
     }
 
@@ -296,7 +312,7 @@ impl Pool {
 
     fn eject(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
         let Some(index) = self.index(key) else { return };
-        if !self.is_its_own_fault(index, reason) {
+        if !self.is_its_own_fault(now, index, reason) {
             return;
         }
         let allowed = self.may_eject(now, key, reason);
@@ -308,6 +324,8 @@ impl Pool {
             return endpoint.spare();
         }
         if let Some(duration) = endpoint.eject(now, reason, config) {
+            let own = endpoint.evidence.take_lately();
+            self.lately = self.lately.without(now, own);
             self.push(PoolEvent::Ejected { endpoint: key, reason, duration });
             self.forget_evidence(now, key);
         }

@@ -7,7 +7,12 @@
 //! **Model.** Every attempt is measured against what its lane usually takes (its median), and a window of such ratios is closed
 //! at each sweep: the median of the ratios. While more attempts wait than were answered, the median attempt is one of those
 //! that wait; then the ratio is the time spent waiting in this window over the usual time of all its attempts (Little's law),
-//! so that missing completions speak before they arrive. A window with too few attempts stays open for the next sweep.
+//! so that missing completions speak before they arrive. A window with too few attempts stays open for the next sweep, and so does one whose
+//! attempts have just been sent: that they have not waited yet does not make an endpoint fast, and its peers slow.
+//!
+//! What is usual is fixed from sweep to sweep, and the same for all endpoints ([`Pace::set_usual`]), whenever an attempt was sent. When all become a hundred times
+//! as slow, the median follows seconds later; if each attempt kept the median of its own time, endpoints would differ a hundredfold by how many
+//! of the old ones they have, and some would look slow to those who have a few less.
 //!
 //! **Rejected.** Means (one slow query in a quiet window condemns); absolute latencies; the peak-sensitive average that load balancing
 //! uses (one slow answer marks it for seconds).
@@ -17,6 +22,7 @@
 
 use std::time::Duration;
 
+use crate::pool::proof::Counts;
 use crate::time::{Time, nanos};
 use crate::window::{Sample, Window};
 
@@ -34,8 +40,22 @@ const BUCKETS: usize = 45;
 const FAILURE_SPAN: Duration = Duration::from_secs(5);
 const FAILURE_BUCKETS: usize = 10;
 
+/// A lane whose usual time has changed by more than this factor is not what it was.
+const USUAL_DIFFERS: u32 = 2;
+
 /// Slower than usual by less than this is not slow: nobody notices, and small medians scatter.
 pub(super) const EXCESS_MIN: Duration = Duration::from_millis(10);
+
+/// What the end of a wait says about the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It takes so long.
+    Answered,
+    /// It takes at least so long, which says something only where it is longer than usual.
+    Unanswered,
+    /// Nothing about the endpoint as it is now.
+    Untold,
+}
 
 /// What a closed window says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +65,27 @@ pub(super) struct Reading {
     pub(super) until: Time,
     /// How many times the usual time an attempt took.
     pub(super) ratio: f64,
+    /// Where most of the attempts had not been answered: those that were, and those that were not.
+    pub(super) missing: Option<Counts>,
+}
+
+/// What waits in one lane.
+#[derive(Debug, Clone, Default)]
+struct Waits {
+    /// What an attempt usually takes; unknown = nothing in this lane is measured.
+    usual: Option<Duration>,
+    waiting: u32,
+    /// Time spent waiting in this window, summed over attempts, up to `summed_until`.
+    waited: u64,
+    summed_until: Time,
+}
+
+impl Waits {
+    fn sum(&mut self, now: Time) {
+        let passed = nanos(now.saturating_since(self.summed_until));
+        self.waited = self.waited.saturating_add(passed.saturating_mul(u64::from(self.waiting)));
+        self.summed_until = self.summed_until.max(now);
+    }
 }
 
 /// The evidence about one endpoint.
@@ -53,13 +94,9 @@ pub(super) struct Pace {
     begun: Time,
     ratios: [u16; BUCKETS],
     answered: u32,
-    /// Usual time of what ended in this window, and of what waits now.
+    /// Usual time of what ended in this window.
     usual_ended: u64,
-    usual_waiting: u64,
-    waiting: u32,
-    /// Time spent waiting in this window, summed over attempts, up to `summed_until`.
-    waited: u64,
-    summed_until: Time,
+    lanes: Vec<Waits>,
     reading: Option<Reading>,
     calls: Window,
     late: Window,
@@ -67,16 +104,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Time) -> Self {
+    pub(super) fn new(now: Time, lanes: usize) -> Self {
         Self {
             begun: now,
             ratios: [0; BUCKETS],
             answered: 0,
             usual_ended: 0,
-            usual_waiting: 0,
-            waiting: 0,
-            waited: 0,
-            summed_until: now,
+            lanes: vec![Waits { summed_until: now, ..Waits::default() }; lanes.max(1)],
             reading: None,
             calls: Window::new(FAILURE_SPAN, FAILURE_BUCKETS),
             late: Window::new(FAILURE_SPAN, FAILURE_BUCKETS),
@@ -84,21 +118,30 @@ impl Pace {
         }
     }
 
-    /// An attempt was sent that usually takes `usual`; nothing is measured while that is unknown.
-    pub(super) fn on_sent(&mut self, now: Time, usual: Option<Duration>) {
-        let Some(usual) = usual else { return };
-        self.sum(now);
-        self.waiting += 1;
-        self.usual_waiting = self.usual_waiting.saturating_add(nanos(usual));
+    /// What attempts in `lane` usually take, until this is said anew. Where it has become something quite different, an open window
+    /// would mix the two, and begins anew.
+    pub(super) fn set_usual(&mut self, now: Time, lane: usize, usual: Option<Duration>) {
+        let before = std::mem::replace(&mut self.lanes[lane].usual, usual);
+        let differ = |(one, other): (Duration, Duration)| one > other.saturating_mul(USUAL_DIFFERS);
+        if before.zip(usual).is_some_and(|(one, other)| differ((one, other)) || differ((other, one))) {
+            self.begin(now);
+        }
+    }
+
+    /// An attempt was sent.
+    pub(super) fn on_sent(&mut self, now: Time, lane: usize) {
+        let waits = &mut self.lanes[lane];
+        waits.sum(now);
+        waits.waiting += 1;
     }
 
     /// An attempt no longer waits, after `elapsed`. `counts` = its duration says something about the endpoint as it is now.
-    pub(super) fn on_ended(&mut self, now: Time, usual: Option<Duration>, elapsed: Duration, counts: bool) {
-        let Some(usual) = usual else { return };
-        self.sum(now);
-        self.waiting = self.waiting.saturating_sub(1);
-        self.usual_waiting = self.usual_waiting.saturating_sub(nanos(usual));
-        if !counts {
+    pub(super) fn on_ended(&mut self, now: Time, lane: usize, elapsed: Duration, counts: Ended) {
+        let waits = &mut self.lanes[lane];
+        waits.sum(now);
+        waits.waiting = waits.waiting.saturating_sub(1);
+        let Some(usual) = waits.usual else { return };
+        if counts == Ended::Untold || counts == Ended::Unanswered && elapsed <= usual {
             return;
         }
         self.answered = self.answered.saturating_add(1);
@@ -120,15 +163,22 @@ impl Pace {
 
     /// Closes the window if enough has happened in it; the reading, if there is a new one.
     pub(super) fn close(&mut self, now: Time) -> Option<Reading> {
-        self.sum(now);
-        if self.answered + self.waiting < ATTEMPTS_MIN {
+        self.lanes.iter_mut().for_each(|waits| waits.sum(now));
+        let waiting = self.measured().map(|(waits, _)| waits.waiting).sum();
+        if self.answered + waiting < ATTEMPTS_MIN {
             if now.saturating_since(self.begun) >= WINDOW_MAX {
                 self.begin(now);
             }
             return None;
         }
-        let ratio = if self.answered >= self.waiting { self.median() } else { self.ratio_by_waiting() };
-        let reading = Reading { from: self.begun, until: now, ratio };
+        let told = self.answered >= waiting;
+        let ratio = if told { self.median() } else { self.ratio_by_waiting(waiting) };
+        // Who has waited for less than is usual may still take any time: that is no reading yet.
+        if !told && ratio < 1.0 {
+            return None;
+        }
+        let missing = (!told).then(|| Counts::of(self.answered.into(), waiting.into()));
+        let reading = Reading { from: self.begun, until: now, ratio, missing };
         self.reading = Some(reading);
         self.begin(now);
         Some(reading)
@@ -165,9 +215,13 @@ impl Pace {
         self.failed_since_sweep = false;
     }
 
-    /// Attempts that wait and are measured.
+    /// Attempts that wait.
     pub(super) fn waiting(&self) -> u32 {
-        self.waiting
+        self.lanes.iter().map(|waits| waits.waiting).sum()
+    }
+
+    fn measured(&self) -> impl Iterator<Item = (&Waits, Duration)> {
+        self.lanes.iter().filter_map(|waits| Some((waits, waits.usual?)))
     }
 
     fn begin(&mut self, now: Time) {
@@ -175,14 +229,10 @@ impl Pace {
         self.ratios = [0; BUCKETS];
         self.answered = 0;
         self.usual_ended = 0;
-        self.waited = 0;
-        self.summed_until = now;
-    }
-
-    fn sum(&mut self, now: Time) {
-        let passed = nanos(now.saturating_since(self.summed_until));
-        self.waited = self.waited.saturating_add(passed.saturating_mul(u64::from(self.waiting)));
-        self.summed_until = self.summed_until.max(now);
+        for waits in &mut self.lanes {
+            waits.waited = 0;
+            waits.summed_until = now;
+        }
     }
 
     /// The lower median of the ratios.
@@ -196,10 +246,14 @@ impl Pace {
         middle_of(found.unwrap_or(BUCKETS - 1))
     }
 
-    fn ratio_by_waiting(&self) -> f64 {
-        let attempts = u64::from(self.answered + self.waiting).max(1);
-        let usual = self.usual_ended.saturating_add(self.usual_waiting).max(1);
-        ratio_of(Duration::from_nanos(self.waited / attempts), Duration::from_nanos(usual / attempts))
+    fn ratio_by_waiting(&self, waiting: u32) -> f64 {
+        let attempts = u64::from(self.answered + waiting).max(1);
+        let (mut waited, mut usual) = (0_u64, self.usual_ended);
+        for (waits, takes) in self.measured() {
+            waited = waited.saturating_add(waits.waited);
+            usual = usual.saturating_add(nanos(takes).saturating_mul(waits.waiting.into()));
+        }
+        ratio_of(Duration::from_nanos(waited / attempts), Duration::from_nanos(usual.max(1) / attempts))
     }
 }
 
@@ -224,7 +278,13 @@ mod tests {
     use super::*;
     use crate::Rng;
 
-    const USUAL: Option<Duration> = Some(Duration::from_millis(20));
+    const USUAL: Duration = Duration::from_millis(20);
+
+    fn pace() -> Pace {
+        let mut pace = Pace::new(at(0), 2);
+        pace.set_usual(at(0), 0, Some(USUAL));
+        pace
+    }
 
     fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -241,10 +301,10 @@ mod tests {
 
     #[test]
     fn the_median_of_what_was_answered() {
-        let mut pace = Pace::new(at(0));
+        let mut pace = pace();
         for elapsed in [20, 20, 200, 200, 200, 20_000, 5] {
-            pace.on_sent(at(0), USUAL);
-            pace.on_ended(at(elapsed.min(400)), USUAL, ms(elapsed), true);
+            pace.on_sent(at(0), 0);
+            pace.on_ended(at(elapsed.min(400)), 0, ms(elapsed), Ended::Answered);
         }
         check(pace.close(at(500)), 10.0);
         assert_eq!(pace.close(at(1_000)), None, "nothing new");
@@ -252,9 +312,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_speaks_before_it_arrives() {
-        let mut pace = Pace::new(at(0));
+        let mut pace = pace();
         for sent in [0, 100, 200, 300, 400] {
-            pace.on_sent(at(sent), USUAL);
+            pace.on_sent(at(sent), 0);
         }
         // 500 + 400 + 300 + 200 + 100 ms of waiting where 100 ms are usual.
         check(pace.close(at(500)), 15.0);
@@ -263,20 +323,21 @@ mod tests {
     }
 
     #[test]
-    fn who_has_just_been_asked_is_not_slow() {
-        let mut pace = Pace::new(at(0));
+    fn who_has_just_been_asked_is_neither_slow_nor_fast() {
+        let mut pace = pace();
         for _ in 0..20 {
-            pace.on_sent(at(495), USUAL);
+            pace.on_sent(at(495), 0);
         }
-        assert!(pace.close(at(500)).expect("a reading").ratio < 1.0);
+        assert_eq!(pace.close(at(500)), None);
+        check(pace.close(at(595)), 5.0);
     }
 
     #[test]
     fn too_few_attempts_keep_the_window_open_for_a_while() {
-        let mut pace = Pace::new(at(0));
+        let mut pace = pace();
         let answer = |pace: &mut Pace, moment: u64| {
-            pace.on_sent(at(moment), USUAL);
-            pace.on_ended(at(moment), USUAL, ms(40), true);
+            pace.on_sent(at(moment), 0);
+            pace.on_ended(at(moment), 0, ms(40), Ended::Answered);
         };
         for sweep in 0..4 {
             answer(&mut pace, sweep * 500);
@@ -294,12 +355,14 @@ mod tests {
 
     #[test]
     fn small_differences_and_unknown_lanes_do_not_count() {
-        let mut pace = Pace::new(at(0));
+        let mut pace = pace();
+        pace.set_usual(at(0), 0, Some(ms(1)));
         for _ in 0..9 {
-            pace.on_sent(at(0), Some(ms(1)));
-            pace.on_ended(at(9), Some(ms(1)), ms(9), true);
-            pace.on_sent(at(0), None);
-            pace.on_ended(at(9_000), None, ms(9_000), true);
+            pace.on_sent(at(0), 0);
+            pace.on_ended(at(9), 0, ms(9), Ended::Answered);
+            pace.on_sent(at(0), 1);
+            pace.on_sent(at(0), 1);
+            pace.on_ended(at(9_000), 1, ms(9_000), Ended::Answered);
         }
         assert!(pace.close(at(9_500)).expect("a reading").ratio < 1.2, "8 ms too slow is not slow");
     }
@@ -308,12 +371,11 @@ mod tests {
     fn close_to_the_exact_median_and_sum_for_random_windows() {
         for seed in 0..100 {
             let mut rng = Rng::seeded(seed);
-            let mut pace = Pace::new(at(0));
+            let mut pace = pace();
             let (mut ratios, mut waited, mut waiting) = (Vec::new(), 0, 0_u64);
             for _ in 0..5 + rng.below(60) {
                 let sent = rng.below(500);
                 let takes = 30 + rng.below(400);
-                pace.summed_until = pace.summed_until.min(at(sent));
                 if sent + takes <= 500 {
                     ratios.push(takes as f64 / 20.0);
                     waited += takes;
@@ -331,24 +393,38 @@ mod tests {
                 let ratio = waited as f64 / (attempts * 20) as f64;
                 if waited / attempts < 30 { ratio.min(1.0) } else { ratio }
             };
-            let ratio = pace.close(at(500)).expect("a reading").ratio;
+            let Some(Reading { ratio, .. }) = pace.close(at(500)) else {
+                assert!(expected < 1.1, "seed {seed}: nothing instead of {expected}");
+                continue;
+            };
             assert!((ratio / expected - 1.0).abs() < 0.1, "seed {seed}: {ratio} instead of {expected}");
         }
     }
 
+    #[test]
+    fn when_the_usual_time_changes_all_are_measured_by_the_new_one() {
+        let (mut old, mut new) = (pace(), pace());
+        // A hundred times as slow: one waits for what was sent before the median followed, the other has just been sent as much.
+        (0..30).for_each(|sent| old.on_sent(at(sent * 100), 0));
+        (0..30).for_each(|sent| new.on_sent(at(2_500 + sent * 10), 0));
+        for pace in [&mut old, &mut new] {
+            pace.close(at(3_000));
+            pace.set_usual(at(3_000), 0, Some(ms(2_000)));
+        }
+        let [old, new] = [old, new].map(|mut pace| pace.close(at(6_000)).expect("a reading").ratio);
+        assert!((old / new - 1.0).abs() < 1e-9, "{old} and {new}");
+        assert!((old - 1.5).abs() < 1e-9, "three seconds each where two are usual: {old}");
+    }
+
     /// Attempts one after another instead of interleaved: sums do not depend on the order.
     fn replay(pace: &mut Pace, sent: u64, takes: u64) {
-        let (others, others_usual) = (pace.waiting, pace.usual_waiting);
-        (pace.waiting, pace.usual_waiting) = (0, 0);
-        pace.summed_until = at(sent);
-        pace.on_sent(at(sent), USUAL);
+        let others = std::mem::take(&mut pace.lanes[0].waiting);
+        pace.lanes[0].summed_until = at(sent);
+        pace.on_sent(at(sent), 0);
         if sent + takes <= 500 {
-            pace.on_ended(at(sent + takes), USUAL, ms(takes), true);
-        } else {
-            pace.sum(at(500));
+            pace.on_ended(at(sent + takes), 0, ms(takes), Ended::Answered);
         }
-        pace.waiting += others;
-        pace.usual_waiting += others_usual;
-        pace.summed_until = at(500);
+        pace.lanes[0].sum(at(500));
+        pace.lanes[0].waiting += others;
     }
 }

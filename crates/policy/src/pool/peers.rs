@@ -8,7 +8,7 @@
 //! readings, *and* away from it by more than [`DEVIATIONS`] median absolute deviations (IASO, USENIX ATC 2019, and Perseus, FAST 2023,
 //! compare in the same spirit). Median and deviation are the lower ones, so that of two endpoints the faster is the norm, and of four two can
 //! still be called slow. It looks failing when its share of failures exceeds the median share by `failure_excess` and by more
-//! than three standard deviations of that many draws. A look must persist for `persistence` sweeps before anything happens.
+//! than five standard deviations of two samples of that size. A look must persist for `persistence` sweeps before anything happens.
 //!
 //! What happens: the endpoint is ejected; or, where more than a third of the compared endpoints look slow, or ejecting is not
 //! allowed any more, it is put on **probation** and keeps a tenth of its weight, because half of the capacity is worth more than
@@ -34,8 +34,8 @@ const DEVIATION_MIN: f64 = 0.1;
 const FAILURE_USUAL_MIN: f64 = 0.02;
 /// Fewer failures than this may be one bad client.
 const FAILURES_MIN: u64 = 5;
-/// Chance alone does not explain more standard deviations than this.
-const CHANCE_DEVIATIONS: f64 = 3.0;
+/// Chance alone does not explain more standard deviations than this: once in three million looks, of which ten endpoints take twenty a second.
+const CHANCE_DEVIATIONS: f64 = 5.0;
 
 /// Whether `own` is slow among all readings of its time, its own included.
 pub(super) fn is_slow(own: Reading, all: impl Iterator<Item = Reading>, slow_factor: f64) -> bool {
@@ -62,13 +62,16 @@ pub(super) fn is_failing(
     excess: f64,
 ) -> bool {
     let share = |(failed, calls): Failures| failed as f64 / calls.max(1) as f64;
-    let mut shares: Vec<f64> = all.map(share).collect();
-    if shares.len() < 2 {
+    let mut all: Vec<(f64, u64)> = all.map(|(failed, calls)| (share((failed, calls)), calls)).collect();
+    if all.len() < 2 {
         return false;
     }
-    let usual = lower_median(&mut shares);
+    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (usual, usual_calls) = all[(all.len() - 1) / 2];
     let assumed = usual.max(FAILURE_USUAL_MIN);
-    let chance = CHANCE_DEVIATIONS * (assumed * (1.0 - assumed) / calls.max(1) as f64).sqrt();
+    // Both shares are samples: the peer's own scatters too.
+    let scatter = 1.0 / calls.max(1) as f64 + 1.0 / usual_calls.max(1) as f64;
+    let chance = CHANCE_DEVIATIONS * (assumed * (1.0 - assumed) * scatter).sqrt();
     failed >= FAILURES_MIN && share((failed, calls)) - usual >= excess.max(chance)
 }
 
@@ -84,7 +87,7 @@ mod tests {
 
     fn readings(ratios: &[f64]) -> Vec<Reading> {
         let (from, until) = (Time::ZERO, Time::from_millis(500));
-        ratios.iter().map(|ratio| Reading { from, until, ratio: *ratio }).collect()
+        ratios.iter().map(|ratio| Reading { from, until, ratio: *ratio, missing: None }).collect()
     }
 
     fn slow(ratios: &[f64]) -> Vec<usize> {
@@ -115,8 +118,13 @@ mod tests {
 
     #[test]
     fn a_reading_from_before_does_not_make_others_slow() {
-        let old = Reading { from: Time::ZERO, until: Time::from_millis(500), ratio: 1.0 };
-        let new = Reading { from: Time::from_millis(500), until: Time::from_millis(1_000), ratio: 10.0 };
+        let old = Reading { from: Time::ZERO, until: Time::from_millis(500), ratio: 1.0, missing: None };
+        let new = Reading {
+            from: Time::from_millis(500),
+            until: Time::from_millis(1_000),
+            ratio: 10.0,
+            missing: None,
+        };
         assert!(!is_slow(new, [old, old, new].into_iter(), 3.0));
         assert!(is_slow(new, [Reading { until: new.until, ..old }, new].into_iter(), 3.0));
     }

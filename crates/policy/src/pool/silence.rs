@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use crate::time::Time;
 
+/// So many of the attempts that were sent into a silence are remembered; where that is not enough to prove it, more would not be.
+const REMEMBERED: usize = 16;
+
 /// What an endpoint leaves unanswered since its last byte.
 #[derive(Debug)]
 pub(super) struct Silence {
     last_byte: Time,
+    /// When the first attempts since then were sent, oldest first.
+    sent: [Time; REMEMBERED],
+    remembered: usize,
     /// Attempts since then that were dropped because their hedge was faster. Nobody waits for them, but they were not answered either:
     /// not counting them would let hedges hide the hang that they were sent for.
     overtaken: u32,
@@ -26,7 +32,37 @@ pub(super) struct StallRule {
 
 impl Silence {
     pub(super) fn since(last_byte: Time) -> Self {
-        Self { last_byte, overtaken: 0, first_overtaken_sent: None, stalled: false }
+        Self {
+            last_byte,
+            sent: [Time::ZERO; REMEMBERED],
+            remembered: 0,
+            overtaken: 0,
+            first_overtaken_sent: None,
+            stalled: false,
+        }
+    }
+
+    /// One more attempt was sent.
+    pub(super) fn on_sent(&mut self, now: Time) {
+        if let Some(free) = self.sent.get_mut(self.remembered) {
+            *free = now;
+            self.remembered += 1;
+        }
+    }
+
+    /// An attempt that was sent at `started` ended in a way that silence has no part in.
+    pub(super) fn on_ended(&mut self, started: Time) {
+        let sent = &mut self.sent[..self.remembered];
+        if let Some(index) = sent.iter().position(|sent| *sent == started) {
+            sent[index..].rotate_left(1);
+            self.remembered -= 1;
+        }
+    }
+
+    /// Of those that were sent into it, so many are at least this old, and not answered. Those that have just been sent say nothing.
+    pub(super) fn unanswered_for(&self, now: Time, least: Duration) -> u32 {
+        let sent = &self.sent[..self.remembered];
+        sent.iter().filter(|sent| now.saturating_since(**sent) >= least).count() as u32
     }
 
     /// One more attempt, sent at `started`, was dropped because its hedge was faster.
@@ -57,5 +93,27 @@ impl Silence {
         let silent = now.saturating_since(started.max(self.last_byte)) >= rule.limit;
         self.stalled |= many && silent;
         many && silent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_just_been_sent_is_no_part_of_a_silence() {
+        let at = Time::from_millis;
+        let mut silence = Silence::since(at(0));
+        for sent in [10, 20, 500, 505] {
+            silence.on_sent(at(sent));
+        }
+        for (least, count) in [(0, 4), (20, 2), (490, 2), (500, 1), (501, 0)] {
+            assert_eq!(silence.unanswered_for(at(510), Duration::from_millis(least)), count, "{least} ms");
+        }
+        silence.on_ended(at(10));
+        silence.on_ended(at(11));
+        assert_eq!(silence.unanswered_for(at(510), Duration::from_millis(20)), 1, "one was refused");
+        (0..100).for_each(|sent| silence.on_sent(at(sent)));
+        assert_eq!(silence.unanswered_for(at(9_999), Duration::ZERO) as usize, REMEMBERED);
     }
 }

@@ -21,7 +21,6 @@ struct Rule {
     slow_factor: f64,
     failure_excess: f64,
     failure_calls_min: u64,
-    probation: Duration,
 }
 
 impl Rule {
@@ -31,7 +30,6 @@ impl Rule {
             slow_factor: config.slow_factor,
             failure_excess: config.failure_excess,
             failure_calls_min: u64::from(config.failure_calls_min),
-            probation: config.base_ejection_time,
         }
     }
 }
@@ -53,6 +51,10 @@ impl Pool {
             endpoint.pace.close(now);
             self.tell_probation_ended(key, was_on);
         }
+        for (lane, state) in self.lanes.iter_mut().enumerate() {
+            let usual = state.p50(now);
+            self.endpoints.iter_mut().for_each(|endpoint| endpoint.pace.set_usual(now, lane, usual));
+        }
         for index in 0..self.endpoints.len() {
             if self.endpoints[index].is_compared() {
                 let (key, was_on) = (self.endpoints[index].key, self.endpoints[index].probation.is_on());
@@ -71,7 +73,7 @@ impl Pool {
             if affordable && (reason == EjectReason::Failing || most_are_well) {
                 self.act(now, key, Verdict::Eject(reason));
             } else {
-                self.put_on_probation(now, key, reason, rule);
+                self.put_on_probation(now, key, reason);
             }
         }
     }
@@ -88,7 +90,8 @@ impl Pool {
             return false;
         };
         let compared = self.endpoints.iter().filter(|endpoint| endpoint.is_compared());
-        let slow = is_slow(own, compared.filter_map(|endpoint| endpoint.pace.reading()), rule.slow_factor);
+        let slow = is_slow(own, compared.filter_map(|endpoint| endpoint.pace.reading()), rule.slow_factor)
+            && own.missing.is_none_or(|missing| self.missing_is_its_own(now, index, missing));
         self.endpoints[index].probation.on_speed(slow, rule.persistence)
     }
 
@@ -123,9 +126,11 @@ impl Pool {
         slow * 3 <= compared
     }
 
-    fn put_on_probation(&mut self, now: Time, key: EndpointKey, reason: EjectReason, rule: Rule) {
+    pub(super) fn put_on_probation(&mut self, now: Time, key: EndpointKey, reason: EjectReason) {
+        let Guard::Ejection(config) = &self.config.guard else { return };
+        let lasts = config.base_ejection_time;
         let Some(endpoint) = self.endpoint_mut(key) else { return };
-        if endpoint.probation.begin(now, rule.probation) {
+        if endpoint.probation.begin(now, lasts) {
             self.push(PoolEvent::Probation(key, reason));
         }
     }
