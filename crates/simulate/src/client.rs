@@ -26,8 +26,6 @@ pub struct PolicyConfig {
     pub safety: Safety,
     /// Readiness probes; `None` = every endpoint is ready from the start.
     pub probes: Option<HealthConfig>,
-    /// The most attempts per endpoint at once; modelled outside the pool.
-    pub cap: Option<Cap>,
 }
 
 impl Default for PolicyConfig {
@@ -37,12 +35,12 @@ impl Default for PolicyConfig {
             call: CallConfig::default(),
             safety: Safety::Safe,
             probes: Some(HealthConfig::default()),
-            cap: None,
         }
     }
 }
 
-/// The most attempts per endpoint at once. A request whose endpoint is full is rejected.
+/// A control's cap of attempts per endpoint at once: a request whose endpoint is full is rejected. The policies have one of their own
+/// ([`PoolConfig::max_in_flight`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cap {
     /// The most per backend.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use seaworthy_policy::call::{AttemptKind, Class};
 use seaworthy_policy::{Rng, Time};
 
-use crate::client::{ControlConfig, Refill};
+use crate::client::{Cap, CapCounts, ControlConfig, Refill};
 use crate::engine::Payload;
 use crate::report::Ending;
 use crate::world::{World, kind};
@@ -67,6 +67,16 @@ impl World {
         self.engine.schedule_after(self.timeout, timer);
         let deadline = self.engine.now().after(timeout);
         self.send(slot, backend as u32, kind, deadline);
+    }
+
+    /// Whether `backend` may get another attempt of `gateway`.
+    fn has_room(&self, cap: Option<Cap>, gateway: usize, backend: usize) -> bool {
+        let Some(cap) = cap else { return true };
+        let count = match cap.counts {
+            CapCounts::Waiting => self.outstanding[gateway * self.backends.len() + backend] as usize,
+            CapCounts::Work => self.backends[backend].load(),
+        };
+        count < cap.per_backend as usize
     }
 
     pub(crate) fn control_answered(&mut self, slot: u32, attempt: u8, class: Class) {

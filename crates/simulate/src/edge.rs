@@ -7,7 +7,7 @@ use seaworthy_policy::health::{Change, ProbeFailure, ProbeResult};
 use seaworthy_policy::pool::{Pool, PoolEvent};
 use seaworthy_policy::{Health, HealthConfig, Rng, Time};
 
-use crate::client::{Cap, PolicyConfig};
+use crate::client::PolicyConfig;
 use crate::engine::Payload;
 use crate::report::{EjectionRecord, Ending};
 use crate::world::{World, kind};
@@ -21,7 +21,6 @@ pub(crate) struct Edge {
     probing: Rng,
     call: Arc<CallConfig>,
     safety: Safety,
-    cap: Option<Cap>,
     probes: Option<HealthConfig>,
     health: Vec<Health>,
     probe_at: Vec<Option<Time>>,
@@ -47,7 +46,6 @@ impl Edge {
             probing,
             call: Arc::new(config.call.clone()),
             safety: config.safety,
-            cap: config.cap,
             probes: config.probes,
             probe_at: vec![None; health.len()],
             health,
@@ -80,7 +78,7 @@ impl World {
         }
         match ended {
             Some(ending) => {
-                self.settle_call(slot, ending);
+                self.settle_call(slot);
                 self.end_request(slot, ending);
             }
             None => self.plan_call_timer(slot),
@@ -95,19 +93,13 @@ impl World {
             Step::Attempt { attempt, endpoint, kind } => {
                 debug_assert_eq!(attempt, request.count, "attempts are numbered in order");
                 let edge = &self.edges[gateway];
-                if !self.has_room(edge.cap, gateway, endpoint.0 as usize) {
-                    return Some(Ending::Rejected);
-                }
                 let latest = request.arrived.after(edge.call.total_timeout);
                 let deadline = self.engine.now().after(edge.call.attempt_timeout).min(latest);
                 self.send(slot, endpoint.0, kind, deadline);
                 None
             }
             Step::Cancel { attempt } => {
-                // An attempt that the cap kept back was never sent.
-                if attempt < request.count {
-                    self.close_try(slot, attempt);
-                }
+                self.close_try(slot, attempt);
                 None
             }
             Step::Commit { attempt } => {
@@ -119,14 +111,13 @@ impl World {
         }
     }
 
-    /// Gives back what the call still holds: its body ends at once, or it was rejected and is dropped.
-    fn settle_call(&mut self, slot: u32, ending: Ending) {
+    /// Gives back what the call still holds: its body ends at once.
+    fn settle_call(&mut self, slot: u32) {
         let now = self.engine.now();
         let request = &mut self.requests[slot as usize];
         let edge = &mut self.edges[request.gateway];
         let Some(call) = &mut request.call else { return };
-        let event = if ending == Ending::Rejected { Event::Dropped } else { Event::BodyEnded };
-        call.on(now, &mut edge.rng, &mut edge.pool, event, &mut Vec::new());
+        call.on(now, &mut edge.rng, &mut edge.pool, Event::BodyEnded, &mut Vec::new());
     }
 
     fn plan_call_timer(&mut self, slot: u32) {

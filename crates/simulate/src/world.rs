@@ -16,7 +16,7 @@ use seaworthy_policy::call::{AttemptKind, Call, Cause, Class, Event, MAX_ATTEMPT
 use seaworthy_policy::{Rng, Time};
 
 use crate::backend::{Backend, Begun, Job, Reaction};
-use crate::client::{Cap, CapCounts, Client};
+use crate::client::Client;
 use crate::config::WorldConfig;
 use crate::control::Control;
 use crate::distribution::exponential;
@@ -270,16 +270,6 @@ impl World {
             self.outstanding[request.gateway * self.backends.len() + this.backend as usize] -= 1;
         }
         was_open
-    }
-
-    /// The cap of attempts per endpoint, in one place: whether `backend` may get another attempt of `gateway`.
-    pub(crate) fn has_room(&self, cap: Option<Cap>, gateway: usize, backend: usize) -> bool {
-        let Some(cap) = cap else { return true };
-        let count = match cap.counts {
-            CapCounts::Waiting => self.outstanding[gateway * self.backends.len() + backend] as usize,
-            CapCounts::Work => self.backends[backend].load(),
-        };
-        count < cap.per_backend as usize
     }
 
     fn reach(&mut self, event: Payload) {

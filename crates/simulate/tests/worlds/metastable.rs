@@ -8,8 +8,8 @@ use seaworthy_policy::pool::{Guard, PoolConfig};
 use seaworthy_policy::{BackoffConfig, Time};
 use seaworthy_simulate::report::percent;
 use seaworthy_simulate::{
-    BackendConfig, Cap, CapCounts, Change, Client, Condition, ControlConfig, Distribution, PolicyConfig,
-    Refill, Report, Table, World, WorldConfig,
+    BackendConfig, Change, Client, Condition, ControlConfig, Distribution, PolicyConfig, Refill, Report,
+    Table, World, WorldConfig,
 };
 
 use crate::common::{at, ms, world};
@@ -21,7 +21,7 @@ fn naive(attempts: u8, timeout: Duration, backoff: Option<BackoffConfig>) -> Cli
 
 fn ours(attempts: u8, timeout: Duration, cap: Option<u32>) -> Client {
     Client::Policy(Box::new(PolicyConfig {
-        pool: PoolConfig { guard: Guard::Off, ..PoolConfig::default() },
+        pool: PoolConfig { guard: Guard::Off, max_in_flight: cap, ..PoolConfig::default() },
         call: CallConfig {
             total_timeout: timeout * u32::from(attempts) + timeout / 2,
             attempt_timeout: timeout,
@@ -30,7 +30,6 @@ fn ours(attempts: u8, timeout: Duration, cap: Option<u32>) -> Client {
             ..CallConfig::default()
         },
         probes: None,
-        cap: cap.map(|per_backend| Cap { per_backend, counts: CapCounts::Waiting }),
         ..PolicyConfig::default()
     }))
 }
