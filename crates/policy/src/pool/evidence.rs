@@ -98,6 +98,10 @@ impl Lately {
         self.counts.bad += more.bad as f64;
     }
 
+    pub(super) fn counts(self, now: Time) -> Counts {
+        self.at(now).counts
+    }
+
     /// Without what one endpoint had to do with it.
     pub(super) fn without(self, now: Time, own: Lately) -> Self {
         let (all, own) = (self.at(now), own.at(now).counts);

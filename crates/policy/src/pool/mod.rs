@@ -144,6 +144,8 @@ pub struct Pool {
     tally: Tally,
     /// The same, lately.
     lately: Lately,
+    /// Looks at the speed of endpoints lately: the good ones, and the slow ones that passed.
+    looks: Lately,
     /// Memory for the candidates of one pick, kept from pick to pick.
     candidates: Vec<Candidate>,
     events: Vec<PoolEvent>,
@@ -168,6 +170,7 @@ impl Pool {
             sweep_at: Time::ZERO,
             tally: Tally::default(),
             lately: Lately::default(),
+            looks: Lately::default(),
             candidates: Vec::new(),
             events: Vec::new(),
         }

@@ -37,6 +37,11 @@ impl Probation {
         self.slow >= persistence
     }
 
+    /// Slow looks in a row, up to now.
+    pub(super) fn slow_row(&self) -> u32 {
+        self.slow
+    }
+
     /// One more look at its failures; true when failing has persisted. Without a new failure the look is an old one.
     pub(super) fn on_failures(&mut self, is_failing: bool, is_new: bool, persistence: u32) -> bool {
         if !is_failing {

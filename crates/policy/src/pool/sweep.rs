@@ -2,12 +2,17 @@
 //!
 //! It needs no timer. Evidence comes from requests, so the first request after the interval sweeps; a pool without requests has
 //! nothing to compare.
+//!
+//! A slow look that passes is a queue that has emptied. Where such looks are frequent, at anybody, a row of them must be longer than `persistence`: as long as chance
+//! does not make it at their rate ([`super::proof`]). Rows that have not ended yet do not count, or several slow endpoints would excuse each other.
 
 use std::time::Duration;
 
 use crate::ejection::{EjectReason, EjectionConfig, Verdict};
 use crate::pool::endpoint::Endpoint;
+use crate::pool::evidence::Tally;
 use crate::pool::peers::{is_failing, is_slow};
+use crate::pool::proof;
 use crate::pool::{EndpointKey, Guard, Pool, PoolEvent};
 use crate::time::Time;
 
@@ -92,7 +97,14 @@ impl Pool {
         let compared = self.endpoints.iter().filter(|endpoint| endpoint.is_compared());
         let slow = is_slow(own, compared.filter_map(|endpoint| endpoint.pace.reading()), rule.slow_factor)
             && own.missing.is_none_or(|missing| self.missing_is_its_own(now, index, missing));
-        self.endpoints[index].probation.on_speed(slow, rule.persistence)
+        let probation = &mut self.endpoints[index].probation;
+        let before = probation.slow_row();
+        let persisted = probation.on_speed(slow, rule.persistence);
+        let row = probation.slow_row();
+        if !slow {
+            self.looks.add(now, Tally { good: 1, bad: before.into(), ..Tally::default() });
+        }
+        persisted && proof::row(row, self.looks.counts(now), || self.looks.counts(now))
     }
 
     fn looks_failing_for_long(&mut self, now: Time, index: usize, rule: Rule) -> bool {
