@@ -189,6 +189,31 @@ fn capped(max_in_flight: u32) -> PoolConfig {
     PoolConfig { max_in_flight: Some(max_in_flight), ..PoolConfig::default() }
 }
 
+/// An attempt that is overtaken after 6 ms took at least 6 ms: of an endpoint that never answered, that is no latency.
+#[test]
+fn a_newcomer_that_was_overtaken_soon_is_not_taken_for_fast() {
+    let balance = BalanceConfig { slow_start: Duration::ZERO, ..BalanceConfig::default() };
+    let mut world = world_of(&[Member::default(); 2], balanced(balance));
+    world.warm_up(100, ms(50));
+    let newcomer = join(&mut world, Member::default());
+    world.config.hedge_delay = Some(ms(5));
+    let mut call = world.start_at(newcomer, Safety::Safe);
+    world.wait(ms(5));
+    let (hedge, _) = attempt_of(&world.on(&mut call, Event::Timer));
+    world.wait(ms(1));
+    world.on(&mut call, answered(hedge, Class::Answered));
+    world.on(&mut call, Event::BodyEnded);
+    let open: Vec<_> = (0..60)
+        .map(|_| {
+            let mut call = world.call(Safety::Unsafe);
+            let (_, endpoint) = attempt_of(&world.on(&mut call, Event::Start));
+            (call, endpoint)
+        })
+        .collect();
+    let there = open.iter().filter(|(_, endpoint)| *endpoint == newcomer).count();
+    assert!((10..=30).contains(&there), "{there} of 60, where 20 are fair");
+}
+
 #[test]
 fn who_is_full_is_passed_over_and_when_all_are_the_call_is_ours_to_refuse() {
     let mut world = World::new(2, capped(2));

@@ -17,8 +17,10 @@ use crate::common::{at, ms, world};
 const GATEWAYS: usize = 10;
 const RATE: f64 = 400.0;
 const AWAY: (u64, u64) = (10, 20);
-/// Waits of 1, 2, 4 and 8 s (one of which may begin just before the end) and a ramp of 10 s.
-const BREAKER_RECOVERY: Duration = Duration::from_secs(20);
+/// Until a backend that is away is known to be: the failures in a row, without a success for a while.
+const OPENS_WITHIN: Duration = Duration::from_millis(1_500);
+/// Recovery is counted in whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
 const BROWN_OUT_RECOVERY: Duration = Duration::from_secs(10);
 /// From one second to the next, attempts grow by at most this share of the offered load.
 const JUMP_MAX: f64 = 0.35;
@@ -109,7 +111,45 @@ fn a_backend_that_returns_is_not_run_over() {
             );
         }
         let recovery = breaker.recovery(at(AWAY.1));
-        assert!(recovery.is_some_and(|took| took <= BREAKER_RECOVERY), "{table}");
+        assert!(recovery.is_some_and(|took| took <= implied(&BreakerConfig::default()) + SECOND), "{table}");
+    }
+    println!("{table}");
+}
+
+/// What a breaker's configuration implies for a backend that was away: the rest of the longest wait that may have begun before it was back, and
+/// the ramp. With the defaults, 1 + 2 + 4 s have passed and 8 s begin at the worst 0.1 s before it is back; 9.6 s of them with jitter, and 10 s of ramp.
+fn implied(config: &BreakerConfig) -> Duration {
+    let (away, spread) = (at(AWAY.1).saturating_since(at(AWAY.0)), config.wait_jitter);
+    let (mut earliest, mut latest) = (config.quiet, OPENS_WITHIN);
+    let (mut wait, mut rest) = (config.wait_duration_in_open_state, Duration::ZERO);
+    while earliest <= away {
+        let longest = wait.mul_f64(1.0 + spread);
+        rest = rest.max((latest.min(away) + longest).saturating_sub(away));
+        earliest += wait.mul_f64(1.0 - spread);
+        latest += longest;
+        wait = (2 * wait).min(config.max_wait);
+    }
+    rest + config.recovery_ramp
+}
+
+/// Full traffic comes back when the configuration says, not later: after up to 20 s with the defaults, which spare a backend that
+/// may be overloaded, and after seconds for whoever says that probing it often is cheap.
+#[test]
+fn recovery_from_refusals_is_what_the_waits_and_the_ramp_imply() {
+    let mut table = Table::new(&["waits up to", "ramp", "implied", "recovery"]);
+    let defaults = BreakerConfig::default();
+    for (wait, ramp) in [
+        (defaults.max_wait, defaults.recovery_ramp),
+        (2 * SECOND, defaults.recovery_ramp),
+        (2 * SECOND, 2 * SECOND),
+    ] {
+        let config = BreakerConfig { max_wait: wait, recovery_ramp: ramp, ..defaults };
+        let refuses = Condition { refuses: true, ..Condition::default() };
+        let took = away(guarded(Guard::Breaker(config)), refuses).recovery(at(AWAY.1));
+        let implied = implied(&config);
+        table.row(&[Some(wait), Some(ramp), Some(implied), took].map(seconds));
+        assert!(took.is_some_and(|took| took <= implied + SECOND), "{table}");
+        assert!(took.is_some_and(|took| took + SECOND >= ramp), "no sooner than the ramp\n{table}");
     }
     println!("{table}");
 }
