@@ -156,15 +156,15 @@ mod tests {
     #[test]
     fn the_end_of_a_probation_is_told_once() {
         let config = EjectionConfig::default();
-        let (rule, interval) = (Rule::of(&config), config.sweep_interval);
+        let (lasts, interval) = (config.base_ejection_time, config.sweep_interval);
         let mut pool = Pool::new(PoolConfig { guard: Guard::Ejection(config), ..PoolConfig::default() });
         let mut now = Time::from_millis(1_000);
         let keys = [pool.on_added(now, 0), pool.on_added(now, 0)];
-        pool.put_on_probation(now, keys[1], EjectReason::Slow, rule);
+        pool.put_on_probation(now, keys[1], EjectReason::Slow);
         assert_eq!(pool.take_events(), [PoolEvent::Probation(keys[1], EjectReason::Slow)]);
-        let end = now.after(rule.probation);
+        let end = now.after(lasts);
         let mut told = Vec::new();
-        while now < end.after(rule.probation) {
+        while now < end.after(lasts) {
             now = now.after(interval);
             pool.sweep_if_due(now);
             told.extend(pool.take_events().into_iter().map(|event| (now >= end, event)));
