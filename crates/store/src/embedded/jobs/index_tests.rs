@@ -1,8 +1,16 @@
 //! The index by itself: what loading and settling do to each other, step by step.
 
+use std::sync::Arc;
+
+use super::claims::Claims;
 use super::index::{Index, Row, Settling};
 use super::lease::{Lease, State};
-use crate::{JobId, Receipt};
+use super::schema::FORMAT;
+use super::shared::Shared;
+use crate::embedded::file::open_to_write;
+use crate::embedded::inbox::Inbox;
+use crate::embedded::reader::Reading;
+use crate::{Clock, JobId, Receipt};
 
 const NOW: u64 = 1_000;
 const BOUNDARY: u64 = 100;
@@ -40,6 +48,23 @@ fn the_loader_stops_where_new_jobs_begin() {
     assert_eq!(ids(&mut index, 20), (1..=10).chain([BOUNDARY]).collect::<Vec<_>>());
     index.set_horizon(None);
     assert_eq!((index.to_load(), ids(&mut index, 20)), (None, vec![]), "and nothing comes twice");
+}
+
+#[test]
+fn the_loader_reads_no_new_job_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (connection, _) = open_to_write(folder.path(), &FORMAT).unwrap();
+    for id in [1, 2, BOUNDARY - 1, BOUNDARY, BOUNDARY + 1] {
+        let sql = "INSERT INTO jobs VALUES (?1, 1, 0, 0, 0, 0, 0, 0, NULL, NULL, x'', x'', x'')";
+        connection.execute(sql, [id.cast_signed()]).unwrap();
+    }
+    let shared = Arc::new(Shared::new(0, BOUNDARY));
+    let writer = Arc::new(Inbox::new(1, 1));
+    let mut claims = Claims { shared: Arc::clone(&shared), clock: Clock::system(), writer };
+    while claims.work(&connection).unwrap() {}
+    let mut index = shared.index();
+    assert_eq!((index.to_load(), index.len()), (None, 3));
+    assert_eq!(ids(&mut index, 9), [1, 2, BOUNDARY - 1]);
 }
 
 #[test]
