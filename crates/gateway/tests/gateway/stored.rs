@@ -279,6 +279,8 @@ fn refreshes_that_outgrow_the_store_are_no_failures_of_their_endpoint() {
     let mut plan = with(|route| {
         let ttl = Duration::from_nanos(1);
         route.cache = Some(CachePlan { ttl, stale_while_revalidate: LONG });
+        // Each is to be asked once.
+        route.call = Arc::new(CallConfig { hedge_percentile: None, ..call() });
     });
     plan.cache = CacheLimits { max_answer_bytes: 4, ..CacheLimits::default() };
     plan.services[0].pool.balance.strategy = Strategy::RoundRobin;
