@@ -11,7 +11,7 @@
 //!
 //! **Stall rule.** A hung endpoint gives no failures to count. But an endpoint with three or more attempts that wait,
 //! of which one has waited longer than `max(200 ms, 8 × its lane's p99)`, and no byte from it in that time, is
-//! out at once. Attempts that their hedges overtook count as waiting, or hedges would hide the hang. Calls ask for this check themselves when their attempt has waited long enough (`Pool::check_stall`), so
+//! out at once, if its peers have not gone silent as well (`evidence`, `proof`: every quick ejection is compared with peers). Attempts that their hedges overtook count as waiting, or hedges would hide the hang. Calls ask for this check themselves when their attempt has waited long enough (`Pool::check_stall`), so
 //! that the pool keeps no list of attempts. The p99 is that of the peers: what an endpoint that is out answers late does
 //! not count, or one slow endpoint would blind the rule for the next.
 //!
