@@ -326,7 +326,7 @@ impl Endpoint {
 
     /// A sign of life.
     pub(super) fn on_byte(&mut self, now: Time) {
-        self.silence = Silence::since(now);
+        self.silence.end(now);
     }
 
     /// Its host said that this attempt failed: that was no silence.

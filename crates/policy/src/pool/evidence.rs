@@ -111,11 +111,15 @@ impl Lately {
     }
 
     fn at(self, now: Time) -> Self {
-        let stretch = (u128::from(now.as_nanos()) / HALVED_EVERY.as_nanos()) as u64;
+        let stretch = now.as_nanos() / (HALVED_EVERY.as_nanos() as u64);
+        // The usual case costs next to nothing.
+        if stretch <= self.stretch {
+            return self;
+        }
         let passed = stretch.saturating_sub(self.stretch).min(i32::MAX as u64) as i32;
         let left = 0.5_f64.powi(passed);
         let counts = Counts { good: self.counts.good * left, bad: self.counts.bad * left };
-        Self { counts, stretch: stretch.max(self.stretch) }
+        Self { counts, stretch }
     }
 }
 

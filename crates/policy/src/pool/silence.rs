@@ -42,6 +42,15 @@ impl Silence {
         }
     }
 
+    /// A sign of life ends it, and another one begins.
+    pub(super) fn end(&mut self, now: Time) {
+        self.last_byte = now;
+        self.remembered = 0;
+        self.overtaken = 0;
+        self.first_overtaken_sent = None;
+        self.stalled = false;
+    }
+
     /// One more attempt was sent.
     pub(super) fn on_sent(&mut self, now: Time) {
         if let Some(free) = self.sent.get_mut(self.remembered) {
