@@ -129,6 +129,8 @@ pub(super) struct Moment {
     pub(super) peers: Tally,
     /// Attempts that waited at peers.
     pub(super) waiting: u32,
+    /// What the endpoint itself had answered well.
+    pub(super) own_good: i64,
 }
 
 /// What peers did in a stretch of time.
@@ -206,6 +208,11 @@ impl Evidence {
     pub(super) fn forget(&mut self, now: Time, pool: Tally) {
         let (own, own_lately) = (self.own, self.own_lately);
         *self = Self { own, own_lately, silence: self.peers(pool), ..Self::none(now) };
+    }
+
+    /// What it has answered well.
+    pub(super) fn own_good(&self) -> i64 {
+        self.own.good
     }
 
     /// What has become of its attempts.
@@ -320,9 +327,11 @@ impl Evidence {
     pub(super) fn proves_share(&self, pool: Tally, excess: f64) -> bool {
         let Some(share) = self.share else { return false };
         let bad = share.failed + share.unanswered;
+        // Good ones that were sent with the bad ones came long before those were counted.
+        let good = i64::from(share.good).max(self.own.good - share.before.own_good);
         let meanwhile = Meanwhile::between(share.before, self.peers(pool));
         bad >= BAD_MIN
-            && proof::share(Counts::of(share.good.into(), bad.into()), meanwhile.outcomes, excess)
+            && proof::share(Counts::of(good, bad.into()), meanwhile.outcomes, excess)
             && meanwhile.is_heard_of()
     }
 
@@ -360,7 +369,7 @@ mod tests {
     }
 
     fn moment(good: i64, bad: i64, waiting: u32) -> Moment {
-        Moment { peers: tally(good, bad), waiting }
+        Moment { peers: tally(good, bad), waiting, own_good: 0 }
     }
 
     /// An endpoint, and what its pool has counted of all.
@@ -388,7 +397,7 @@ mod tests {
         }
 
         fn now(&self) -> Moment {
-            Moment { peers: self.evidence.peers(self.pool), waiting: 0 }
+            Moment { peers: self.evidence.peers(self.pool), waiting: 0, own_good: self.evidence.own_good() }
         }
 
         fn proves_row(&self) -> bool {

@@ -31,7 +31,8 @@ impl Pool {
         let waiting: u32 = self.endpoints.iter().map(|endpoint| endpoint.waiting).sum();
         let endpoint = &self.endpoints[index];
         let peers = endpoint.evidence.peers(self.tally);
-        permit.moment = Moment { peers, waiting: waiting - endpoint.waiting };
+        let own_good = endpoint.evidence.own_good();
+        permit.moment = Moment { peers, waiting: waiting - endpoint.waiting, own_good };
         self.book(now, index, Tally { sent: 1, ..Tally::default() });
     }
 
