@@ -291,6 +291,9 @@ impl Pool {
     }
 
     fn collect_breaker_changes(&mut self) {
+        if !matches!(self.config.guard, Guard::Breaker(_)) {
+            return;
+        }
         for index in 0..self.endpoints.len() {
             let endpoint = self.endpoints[index].key;
             while let Some(change) = self.endpoints[index].take_breaker_change() {
