@@ -30,6 +30,7 @@ pub(crate) struct Record {
     bytes: u64,
     degraded: Option<HeaderValue>,
     cache: Option<&'static str>,
+    idempotency: Option<&'static str>,
     proxy_error: Option<&'static str>,
     /// How long it waited in front of gates.
     waited: Duration,
@@ -62,6 +63,7 @@ impl Record {
             bytes: 0,
             degraded: None,
             cache: None,
+            idempotency: None,
             proxy_error: None,
             waited: Duration::ZERO,
             refused: None,
@@ -95,6 +97,11 @@ impl Record {
     /// What the store of answers did for it.
     pub(crate) fn cached(&mut self, outcome: &'static str) {
         self.cache = Some(outcome);
+    }
+
+    /// What its idempotency key did for it.
+    pub(crate) fn keyed(&mut self, outcome: &'static str) {
+        self.idempotency = Some(outcome);
     }
 
     /// Why we answer, or do not answer, in the words of RFC 9209.
@@ -184,6 +191,9 @@ impl Record {
         }
         if let Some(cache) = self.cache {
             append(line, &[",\"cache\":\"", cache, "\""]);
+        }
+        if let Some(outcome) = self.idempotency {
+            append(line, &[",\"idempotency\":\"", outcome, "\""]);
         }
         if let Some(error) = self.proxy_error {
             let _ = write!(line, ",\"proxy_error\":\"{error}\"");

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::delivery::Delivery;
@@ -200,6 +201,8 @@ pub(crate) enum ResponseBody {
     Whole(Option<Bytes>),
     /// An endpoint's, while it arrives.
     Delivery(Box<Delivery>),
+    /// An endpoint's, which somebody else reads to its end.
+    Relay(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>),
 }
 
 impl ResponseBody {
@@ -220,6 +223,7 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Delivery(delivery) => delivery.poll_frame(context),
+            Self::Relay(frames) => frames.poll_recv(context),
         }
     }
 
@@ -227,6 +231,7 @@ impl Body for ResponseBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Delivery(delivery) => delivery.is_ended(),
+            Self::Relay(_) => false,
         }
     }
 
@@ -234,6 +239,7 @@ impl Body for ResponseBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Delivery(delivery) => delivery.size_hint(),
+            Self::Relay(_) => SizeHint::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use seaworthy_observe::event::EventKind;
 use seaworthy_observe::metrics::{MetricError, Registry};
 use seaworthy_observe::{
-    Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, LogSink, SuspicionSink,
+    Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, KeyKeeper, LogSink, SuspicionSink,
 };
 use seaworthy_policy::breaker::Mode;
 use seaworthy_policy::pool::EndpointView;
@@ -25,7 +25,7 @@ use crate::worker::{self, Command, Start};
 pub const THREADS_MAX: usize = 256;
 
 /// What the gateway needs from the rest of the node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GatewayPorts {
     /// Takes what happens to endpoints.
     pub bus: EventBus,
@@ -37,8 +37,17 @@ pub struct GatewayPorts {
     pub dial: Arc<DialTable>,
     /// Takes the metrics; should have a shard per thread.
     pub metrics: Registry,
+    /// Remembers idempotency keys; without it, requests on routes that keep them are refused.
+    pub keys: Option<Arc<dyn KeyKeeper>>,
     /// How many threads serve requests; 1 to [`THREADS_MAX`].
     pub threads: usize,
+}
+
+impl std::fmt::Debug for GatewayPorts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("GatewayPorts");
+        debug.field("threads", &self.threads).field("keys", &self.keys.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why the gateway did not start.

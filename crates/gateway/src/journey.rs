@@ -1,5 +1,6 @@
 //! One request from the moment its service is asked: the call, the ladder when it fails, and the answer on its way out.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::delivery::{BODY_IDLE_LIMIT, Delivery, EVENT_STREAM_IDLE_LIMIT, Terms}
 use crate::driver::{Driver, Outcome, Template};
 use crate::entrance::{Pass, Refused};
 use crate::headers::{DEGRADED, PROXY_STATUS, strip_hop_by_hop};
+use crate::keys::Ending;
 use crate::problem::{Problem, Told};
 use crate::seen::Seen;
 use crate::shared::Target;
@@ -37,6 +39,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) affinity: Option<u64>,
     pub(crate) safety: Safety,
     pub(crate) old_version: bool,
+    /// Told how the call ended, where its key is kept.
+    pub(crate) ending: Option<Rc<Cell<Ending>>>,
 }
 
 /// What else happens to an answer on its way.
@@ -75,6 +79,7 @@ impl Journey<'_> {
         record: Box<Record>,
     ) -> Response<ResponseBody> {
         self.target.degrade.on_answer(driver.now(), None);
+        self.ended(|| Ending::answered(driver.call()));
         self.deliver(answer, driver, record, Extra { ticket, ..Extra::default() })
     }
 
@@ -99,7 +104,9 @@ impl Journey<'_> {
                 }
                 let limit = self.template.deadline.saturating_since(now);
                 let problem = self.problem(&failure, &driver, limit);
-                let fall = self.fall(class, driver.call().maybe_executed(), false);
+                let maybe_executed = driver.call().maybe_executed();
+                self.ended(|| Ending::failed(maybe_executed));
+                let fall = self.fall(class, maybe_executed, false);
                 self.fell(problem, fall, Some(driver), record).await
             }
         }
@@ -139,6 +146,13 @@ impl Journey<'_> {
         self.fell(problem, fall, None, record).await
     }
 
+    /// Whoever keeps the key hears of it.
+    fn ended(&self, ending: impl FnOnce() -> Ending) {
+        if let Some(told) = &self.ending {
+            told.set(ending());
+        }
+    }
+
     fn fall(&self, class: FailureClass, maybe_executed: bool, answered: bool) -> Fall {
         let reads = matches!(*self.template.head.method(), Method::GET | Method::HEAD);
         Fall { class, reads, maybe_executed, replayable: self.template.body.is_replayable(), answered }
@@ -168,7 +182,10 @@ impl Journey<'_> {
             ticket.failed(driver.now(), class);
         }
         match walk(&self.trip(), self.fall(class, true, true), None).await {
-            Caught::Nothing => self.deliver(answer, driver, record, Extra::default()),
+            Caught::Nothing => {
+                self.ended(|| Ending::answered(driver.call()));
+                self.deliver(answer, driver, record, Extra::default())
+            }
             caught => {
                 // It has answered in full, as far as policy is concerned; the rest of it is of no use.
                 driver.finish(Event::BodyEnded);
@@ -212,10 +229,12 @@ impl Journey<'_> {
                 send(response, record, driver)
             }
             Caught::Committed(answer, other, place) => {
+                self.ended(|| Ending::answered_instead(driver.map(Driver::call), other.call()));
                 let extra = Extra { degraded: Some(Rung::Service), place: Some(place), ticket: None };
                 self.deliver(answer, *other, record, extra)
             }
             Caught::Stands(failure, other) => {
+                self.ended(|| Ending::NoAnswer);
                 let problem = self.problem(&failure, &other, self.target.call.total_timeout);
                 record.broke_off(problem.error);
                 let told = problem.into_response(record.request_id());

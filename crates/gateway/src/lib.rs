@@ -30,6 +30,7 @@ mod gateway;
 pub mod guard;
 mod headers;
 mod journey;
+mod keys;
 mod listener;
 mod metrics;
 mod priority;

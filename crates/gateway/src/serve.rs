@@ -30,6 +30,7 @@ use crate::headers::{
     strip_hop_by_hop, wants_websocket,
 };
 use crate::journey::{Journey, send};
+use crate::keys;
 use crate::listener::Entry;
 use crate::priority;
 use crate::problem::Problem;
@@ -39,16 +40,16 @@ use crate::seen::Seen;
 use crate::shared::Target;
 
 /// A request whose head was read and found good.
-struct Begun {
-    target: usize,
+pub(crate) struct Begun {
+    pub(crate) target: usize,
     judged: RequestHead,
     priority: Priority,
-    head: Request<()>,
+    pub(crate) head: Request<()>,
     seen: Seen,
     /// `None` when there is none.
     body: Option<Incoming>,
-    record: Box<Record>,
-    old_version: bool,
+    pub(crate) record: Box<Record>,
+    pub(crate) old_version: bool,
 }
 
 /// Answers a request. Never fails: what goes wrong becomes an answer.
@@ -110,7 +111,7 @@ fn begin(
 }
 
 /// Says no before any service is asked.
-fn refuse(problem: Problem, mut record: Box<Record>) -> Response<ResponseBody> {
+pub(crate) fn refuse(problem: Problem, mut record: Box<Record>) -> Response<ResponseBody> {
     record.answered(problem.status, None);
     record.broke_off(problem.error);
     let response = problem.into_response(record.request_id());
@@ -192,8 +193,13 @@ async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<Respons
     let worker = &client.worker;
     let target = &worker.shared.targets[begun.target];
     let patience = worker.shared.client_body_timeout;
+    let keyed = target.keys.is_some() && target.exchange.uses_key(&begun.judged);
     let body = match begun.body.take() {
         None => Outgoing::Empty,
+        Some(body) if keyed => match Box::pin(keys::whole(body, begun.head.headers_mut(), patience)).await {
+            Ok(body) => body,
+            Err(problem) => return refuse(*problem, begun.record),
+        },
         Some(body) => match Box::pin(outgoing(body, begun.head.headers_mut(), patience)).await {
             Ok(body) => body,
             Err(detail) => return refuse(body_failed(&detail), begun.record),
@@ -209,6 +215,12 @@ async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<Respons
         None => (QuotaFields::default(), None),
         Some(pass) => Box::pin(enter(client.peer, pass, &mut begun)).await,
     };
+    if keyed && denied.is_none() {
+        let departure = keys::Departure { begun, body, safety, deadline, pass, now };
+        let mut response = Box::pin(keys::run(client, departure)).await;
+        quotas.apply(response.headers_mut());
+        return response;
+    }
     let (mut journey, mut record) = begun.depart(client, target, body, safety, deadline);
     let mut response = match denied {
         Some(denied) => Box::pin(journey.denied(denied, record)).await,
@@ -232,7 +244,7 @@ async fn forward(client: &Rc<Client>, mut begun: Box<Begun>) -> Response<Respons
 
 impl Begun {
     /// It goes on to its service. Not async, so that no future holds the parts as well as the whole.
-    fn depart<'a>(
+    pub(crate) fn depart<'a>(
         self: Box<Self>,
         client: &'a Rc<Client>,
         target: &'a Target,
@@ -250,7 +262,8 @@ impl Begun {
             let bodiless = matches!(template.body, Outgoing::Empty);
             Asked::of(cache.route, &template.head, cache.shared.coalesce).filter(|_| bodiless)
         });
-        let journey = Journey { client, target, template, asked, affinity, safety, old_version };
+        let ending = None;
+        let journey = Journey { client, target, template, asked, affinity, safety, old_version, ending };
         (Box::new(journey), record)
     }
 }
@@ -319,7 +332,7 @@ fn refused(refusal: Refusal) -> Problem {
     }
 }
 
-fn body_failed(detail: &str) -> Problem {
+pub(crate) fn body_failed(detail: &str) -> Problem {
     let problem = Problem::request(
         StatusCode::BAD_REQUEST,
         "request-body",

@@ -10,10 +10,11 @@ use seaworthy_observe::{Clock, DialTable, EventBus, LogSink, Via};
 use seaworthy_policy::admission::Priority;
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::entrance::Scope;
-use seaworthy_policy::exchange::{Exchange, ExchangeConfig};
+use seaworthy_policy::exchange::{Exchange, ExchangeConfig, KeyRule};
+use seaworthy_policy::idempotency::Backend;
 use seaworthy_policy::ladder::Ladder;
 use seaworthy_spec::plan::{
-    AffinitySource, DegradeStep, EntrancePlan, Plan, RoutePlan, ServiceKind, ServicePlan,
+    AffinitySource, DegradeStep, EntrancePlan, KeysPlan, Plan, RoutePlan, ServiceKind, ServicePlan,
 };
 
 use crate::cache::{CacheMetrics, RouteCache, Store};
@@ -22,6 +23,7 @@ use crate::degrade::{FixedAnswer, Other, Step, Steps};
 use crate::edge::{Edge, EdgeSpec, Suspicions};
 use crate::gate::{Row, SharedGate, Told, gates, row};
 use crate::gateway::{GatewayError, GatewayPorts};
+use crate::keys::{KeptKeys, KeyMetrics, SharedKeys};
 use crate::metrics::{Labels, Metrics, gates_asked};
 use crate::route::Router;
 
@@ -34,6 +36,8 @@ pub(crate) struct Target {
     pub(crate) degrade: Steps,
     /// How its answers are kept; `None` = they are not.
     pub(crate) cache: Option<RouteCache>,
+    /// How keys of its writes are kept; `None` = they are not.
+    pub(crate) keys: Option<KeptKeys>,
     /// What its requests must pass.
     pub(crate) gates: Row,
     pub(crate) deadline: DeadlineHeaders,
@@ -73,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) cache_metrics: CacheMetrics,
     /// A client that sends nothing of its body for this long is given up.
     pub(crate) client_body_timeout: Duration,
+    pub(crate) keys: SharedKeys,
     pub(crate) zones: Vec<String>,
     pub(crate) suspicions: Suspicions,
     /// Seed of what must differ between processes.
@@ -124,6 +129,8 @@ impl Shared {
         let store = Arc::new(Store::new(plan.cache));
         let cache_metrics =
             CacheMetrics::register(&ports.metrics, &labels, &store).map_err(GatewayError::Metrics)?;
+        let key_metrics = KeyMetrics::register(&ports.metrics, &labels).map_err(GatewayError::Metrics)?;
+        let keys = SharedKeys::new(ports.keys.clone(), key_metrics);
         let ports = Doors { logs: ports.logs.clone(), clock: ports.clock, dial: Arc::clone(&ports.dial) };
         Ok(Self {
             ports,
@@ -137,6 +144,7 @@ impl Shared {
             store,
             cache_metrics,
             client_body_timeout: plan.client_body_timeout,
+            keys,
             zones: plan.zones.clone(),
             suspicions,
             seed,
@@ -214,9 +222,10 @@ impl Builder<'_> {
                 edge,
                 lane,
                 call: Arc::clone(&route.call),
-                exchange: exchange(&route.call, route.keyed, way, gates.len()),
+                exchange: exchange(&route.call, key_rule(route.keyed, route.keys.as_ref()), way, gates.len()),
                 degrade,
                 cache: RouteCache::of(index, route),
+                keys: KeptKeys::of(route.keys.as_ref(), format!("route {}", route.name), &route.call),
                 gates,
                 deadline: deadline(&self.plan.services[route.to], &route.call),
                 affinity: self.plan.services[route.to].traffic.affinity.clone(),
@@ -241,9 +250,15 @@ impl Builder<'_> {
                 edge,
                 lane: 0,
                 call: Arc::clone(&service.call),
-                exchange: exchange(&service.call, service.keyed, Way::default(), gates.len()),
+                exchange: exchange(
+                    &service.call,
+                    key_rule(service.keyed, service.keys.as_ref()),
+                    Way::default(),
+                    gates.len(),
+                ),
                 degrade,
                 cache: None,
+                keys: KeptKeys::of(service.keys.as_ref(), format!("egress {}", service.name), &service.call),
                 gates,
                 deadline: deadline(service, &service.call),
                 affinity: service.traffic.affinity.clone(),
@@ -306,7 +321,16 @@ fn deadline(service: &ServicePlan, call: &CallConfig) -> DeadlineHeaders {
     DeadlineHeaders::new(&service.traffic, call, is_supervised)
 }
 
-fn exchange(call: &CallConfig, keyed: bool, way: Way, gates: usize) -> Exchange {
+/// What keys mean there. The short form of a plan says only that writes are safe under one.
+fn key_rule(keyed: bool, plan: Option<&KeysPlan>) -> KeyRule {
+    match plan {
+        Some(plan) => KeyRule::Used { required: plan.required, honoured: plan.backend == Backend::Honours },
+        None if keyed => KeyRule::Used { required: true, honoured: true },
+        None => KeyRule::Ignored,
+    }
+}
+
+fn exchange(call: &CallConfig, keyed: KeyRule, way: Way, gates: usize) -> Exchange {
     let Way { degrade, time_kept, priority } = way;
     let total_timeout = call.total_timeout.saturating_sub(time_kept);
     Exchange::new(ExchangeConfig { keyed, total_timeout, time_kept, degrade, priority, gates })

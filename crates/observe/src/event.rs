@@ -300,6 +300,11 @@ pub enum EventKind {
     },
     /// Ejections, breakers and budgets were forgotten on request.
     PolicyReset,
+    /// A write to the store has failed. Nothing is acknowledged any more, and the node ends.
+    StoreBroken {
+        /// What the store says.
+        reason: String,
+    },
 }
 
 impl EventKind {
@@ -343,7 +348,8 @@ impl EventKind {
             | Self::FaultApplied { .. }
             | Self::FaultFailed { .. }
             | Self::FaultEnded { .. }
-            | Self::PolicyReset => None,
+            | Self::PolicyReset
+            | Self::StoreBroken { .. } => None,
         }
     }
 
@@ -352,6 +358,7 @@ impl EventKind {
         match self {
             Self::ProcessStartFailed { .. }
             | Self::FaultFailed { .. }
+            | Self::StoreBroken { .. }
             | Self::BuildEnded { ok: false, .. } => Level::Error,
             Self::ProcessExited { expected: false, .. }
             | Self::RestartHeld { .. }

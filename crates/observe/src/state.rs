@@ -178,6 +178,8 @@ impl State {
                 self.node = NodeState { pid: Some(*pid), started: Some(ts.to_owned()), draining: false };
             }
             EventKind::NodeDraining => self.node.draining = true,
+            // The node ends; its health says why.
+            EventKind::StoreBroken { .. } => {}
             EventKind::DegradationBegan { service, route, step } => {
                 let degrading = bounded(&mut self.services, service)
                     .and_then(|service| bounded(&mut service.degrading, route));

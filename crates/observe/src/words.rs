@@ -44,6 +44,7 @@ impl EventKind {
             Self::FaultFailed { .. } => "fault could not be applied",
             Self::FaultEnded { .. } => "fault ended",
             Self::PolicyReset => "ejections, breakers and budgets reset",
+            Self::StoreBroken { .. } => "the store is broken, the node ends",
         }
     }
 
@@ -90,6 +91,7 @@ impl EventKind {
             Self::FaultApplied { fault, what, proof } => format!(": {what} ({fault}; proof: {proof})"),
             Self::FaultFailed { fault, reason } => format!(": {fault} ({reason})"),
             Self::FaultEnded { fault, why } => format!(": {fault} ({why})"),
+            Self::StoreBroken { reason } => format!(": {reason}"),
             Self::NodeDraining
             | Self::BuildStarted { .. }
             | Self::BuildEnded { .. }

@@ -28,8 +28,8 @@ use crate::time::Time;
 /// What the plan says about a route or an egress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExchangeConfig {
-    /// Unsafe requests must carry an idempotency key that the backend honours.
-    pub keyed: bool,
+    /// What idempotency keys mean here.
+    pub keyed: KeyRule,
     /// The longest a response head of the service itself may take.
     pub total_timeout: Duration,
     /// How much its requests matter where not all can be served.
@@ -40,6 +40,21 @@ pub struct ExchangeConfig {
     pub time_kept: Duration,
     /// What may be answered instead when a call failed.
     pub degrade: Ladder,
+}
+
+/// What idempotency keys of unsafe requests mean on a route or an egress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyRule {
+    /// Nothing.
+    #[default]
+    Ignored,
+    /// They are kept here, or honoured by the backend, or both.
+    Used {
+        /// A request without one is refused.
+        required: bool,
+        /// The backend executes a key only once, so that sending again under it is harmless.
+        honoured: bool,
+    },
 }
 
 /// What RFC 9110 §9.2 says about a method.
@@ -148,11 +163,13 @@ impl Exchange {
     pub fn admit(&self, now: Time, head: &RequestHead) -> Admission {
         let safety = match (head.method, self.config.keyed, head.key) {
             (MethodKind::Idempotent, ..) => Safety::Safe,
-            (MethodKind::Other, true, Key::Valid) => Safety::Keyed,
-            (MethodKind::Other, true, Key::Missing) => return Admission::Refuse(Refusal::KeyMissing),
-            (MethodKind::Other, true, Key::Invalid) => return Admission::Refuse(Refusal::KeyInvalid),
+            (MethodKind::Other, KeyRule::Used { honoured: true, .. }, Key::Valid) => Safety::Keyed,
             // A key that the backend was not said to honour makes nothing safe.
-            (MethodKind::Other, false, _) => Safety::Unsafe,
+            (MethodKind::Other, KeyRule::Ignored, _)
+            | (MethodKind::Other, KeyRule::Used { .. }, Key::Valid)
+            | (MethodKind::Other, KeyRule::Used { required: false, .. }, Key::Missing) => Safety::Unsafe,
+            (MethodKind::Other, _, Key::Missing) => return Admission::Refuse(Refusal::KeyMissing),
+            (MethodKind::Other, _, Key::Invalid) => return Admission::Refuse(Refusal::KeyInvalid),
         };
         let limit = self.config.total_timeout;
         let time_left = head.time_left.map_or(limit, |left| left.min(limit));
@@ -165,6 +182,12 @@ impl Exchange {
     /// How much a request matters: what a trusted peer has `told`, or what the plan says.
     pub fn priority(&self, told: Option<Priority>) -> Priority {
         told.unwrap_or(self.config.priority)
+    }
+
+    /// Whether the key of a request means something here: a write that may not be repeated without one.
+    pub fn uses_key(&self, head: &RequestHead) -> bool {
+        let is_write = head.method == MethodKind::Other && head.key == Key::Valid;
+        is_write && self.config.keyed != KeyRule::Ignored
     }
 
     /// The way in of a request that was admitted. Time spent on it counts.
@@ -246,7 +269,7 @@ mod tests {
     use super::*;
 
     const CONFIG: ExchangeConfig = ExchangeConfig {
-        keyed: true,
+        keyed: KeyRule::Used { required: true, honoured: true },
         total_timeout: Duration::from_secs(15),
         priority: Priority::Critical,
         gates: 0,
@@ -261,7 +284,9 @@ mod tests {
 
     #[test]
     fn safety_follows_from_method_route_and_key() {
-        let unkeyed = ExchangeConfig { keyed: false, ..CONFIG };
+        let unkeyed = ExchangeConfig { keyed: KeyRule::Ignored, ..CONFIG };
+        let used =
+            |required, honoured| ExchangeConfig { keyed: KeyRule::Used { required, honoured }, ..CONFIG };
         let safety = |config, method, key| match admit(config, method, key, None) {
             Admission::Call { safety, .. } => Ok(safety),
             Admission::Refuse(refusal) => Err(refusal),
@@ -274,6 +299,11 @@ mod tests {
             (CONFIG, "PATCH", Key::Invalid, Err(Refusal::KeyInvalid)),
             (unkeyed, "POST", Key::Valid, Ok(Safety::Unsafe)),
             (unkeyed, "LOCK", Key::Missing, Ok(Safety::Unsafe)),
+            (used(true, false), "POST", Key::Valid, Ok(Safety::Unsafe)),
+            (used(true, false), "POST", Key::Missing, Err(Refusal::KeyMissing)),
+            (used(false, true), "POST", Key::Valid, Ok(Safety::Keyed)),
+            (used(false, true), "POST", Key::Missing, Ok(Safety::Unsafe)),
+            (used(false, false), "POST", Key::Invalid, Err(Refusal::KeyInvalid)),
         ];
         for (config, method, key, expected) in cases {
             assert_eq!(safety(config, method, key), expected, "{method} {key:?}");

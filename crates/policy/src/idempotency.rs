@@ -102,6 +102,20 @@ impl IdempotencyConfig {
         require_positive(self.lease, "lease")
     }
 
+    /// The status for a key that belongs to another request.
+    pub fn mismatch_status(&self) -> u16 {
+        if self.dialect == Dialect::Stripe { 400 } else { 422 }
+    }
+
+    /// What one execution has proved. `alone`: no other attempt of it may have been executed; without that, an answer
+    /// that nothing was executed speaks for itself only.
+    pub fn settle(&self, status: u16, alone: bool) -> Verdict {
+        match self.judge(status) {
+            Verdict::NotExecuted if !alone => Verdict::Unknown,
+            verdict => verdict,
+        }
+    }
+
     /// Whether an answer with this status is kept, and if not, what it says about the execution.
     pub fn judge(&self, status: u16) -> Verdict {
         match status {
@@ -245,8 +259,7 @@ impl Entry {
         };
         debug_assert!(entry.token != token, "a token names one execution");
         if entry.fingerprint != fingerprint {
-            let status = if config.dialect == Dialect::Stripe { 400 } else { 422 };
-            return (entry, Arrival::Mismatch { status });
+            return (entry, Arrival::Mismatch { status: config.mismatch_status() });
         }
         let arrival = match entry.state {
             State::InFlight { deadline } => {

@@ -9,7 +9,7 @@ use seaworthy_policy::call::{Class, FailureKind};
 use seaworthy_policy::entrance::{
     Denied, Ending, GATES_MAX, Gate, GateConfig, Hold, Passage, Reason, Step, Waiting,
 };
-use seaworthy_policy::exchange::{Bottom, Exchange, ExchangeConfig};
+use seaworthy_policy::exchange::{Bottom, Exchange, ExchangeConfig, KeyRule};
 use seaworthy_policy::ladder::Ladder;
 use seaworthy_policy::{AdmissionConfig, Deadline, LimitConfig, RateLimitConfig, Rng, ThrottleConfig, Time};
 
@@ -232,7 +232,7 @@ fn a_body_that_takes_longer_than_its_head_teaches_nothing() {
 #[test]
 fn what_a_refusal_says() {
     let config = ExchangeConfig {
-        keyed: false,
+        keyed: KeyRule::Ignored,
         total_timeout: Duration::from_secs(15),
         time_kept: Duration::ZERO,
         degrade: Ladder::NONE,

@@ -43,8 +43,14 @@ impl Plan {
             }),
             Mechanism::Degrade => plan.routes.iter_mut().for_each(|route| route.degrade.clear()),
             Mechanism::Idempotency => {
-                plan.services.iter_mut().for_each(|service| service.keyed = false);
-                plan.routes.iter_mut().for_each(|route| route.keyed = false);
+                plan.services.iter_mut().for_each(|service| {
+                    service.keyed = false;
+                    service.keys = None;
+                });
+                plan.routes.iter_mut().for_each(|route| {
+                    route.keyed = false;
+                    route.keys = None;
+                });
             }
         }
         if !plan.ablated.contains(&mechanism) {

@@ -79,6 +79,7 @@ fn shape(shape_: Shape) -> Value {
         Shape::Word(words) | Shape::WordOrLater(words, _) => json!({ "enum": words }),
         Shape::True => json!({ "const": true }),
         Shape::Duration => pattern(DURATION),
+        Shape::DurationOrOff => json!({ "anyOf": [pattern(DURATION), { "const": "off" }] }),
         Shape::DurationOrZero => json!({ "anyOf": [pattern(DURATION), { "const": 0 }] }),
         Shape::Ratio | Shape::Share => pattern(SHARE),
         Shape::Rate => pattern(RATE),

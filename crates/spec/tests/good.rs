@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use seaworthy_policy::backoff::Jitter;
 use seaworthy_policy::breaker::{Mode as BreakerMode, WindowType};
+use seaworthy_policy::idempotency::{Backend, Dialect};
 use seaworthy_policy::pool::{Guard, Strategy, Tier};
 use seaworthy_policy::restart::Mode;
 use seaworthy_spec::plan::{
-    AffinitySource, DegradeStep, FaultKind, IdStep, Limit, Mechanism, MemberPlan, Origin, Plan, ProbeAction,
-    ProcessPlan, Response, ServiceKind, Target, Word,
+    AffinitySource, DegradeStep, FaultKind, IdStep, InFlight, KeysPlan, Limit, Mechanism, MemberPlan, Origin,
+    Plan, ProbeAction, ProcessPlan, Response, ServiceKind, Target, Word,
 };
 use seaworthy_spec::{parse, plan_json, plan_text, render, template};
 
@@ -445,4 +446,51 @@ fn a_gateway_prefers_its_zone_where_the_spec_lets_it() {
     assert_eq!(zoned.services[1].pool.balance.own_zone, None);
     assert_eq!(plan.in_zone("c").unwrap_err(), "there is no zone `c`: the spec has a, b");
     assert!(plan.in_zone("").is_err());
+}
+
+#[test]
+fn what_becomes_of_keys_is_resolved_with_its_origin() {
+    let text = "seaworthy: v1\nname: x\ngateway: { listen: 127.0.0.1:0 }\nservices:\n  api: { run: ./api }\n  \
+        pay: { run: ./pay, egress: 127.0.0.1:0, policy: { idempotency: { key: optional, backend: honours } } }\n\
+        routes:\n  a: { match: POST /a, to: api, idempotency: { key: required, backend: unaware } }\n  \
+        b: { match: POST /b, to: api, idempotency: { key: required, backend: honours } }\n  \
+        c: { match: POST /c, to: api, idempotency: { key: required, backend: honours, keep: 7d, in_flight: wait,\n    \
+        max_answer: 64KiB, dialect: stripe } }\n  d: { match: POST /d, to: pay }\n  e: { match: POST /e, to: api }\n";
+    let plan = seaworthy_spec::parse("x.yaml", text).plan.expect("the spec is sound");
+    let day = Duration::from_hours(24);
+    let keys = |name: &str| plan.routes.iter().find(|route| route.name == name).unwrap().keys;
+    let default = KeysPlan {
+        required: true,
+        backend: Backend::Unaware,
+        keep: Some(day),
+        in_flight: InFlight::Refuse,
+        max_answer: 1 << 20,
+        dialect: Dialect::Draft,
+    };
+    assert_eq!(keys("a"), Some(default));
+    assert_eq!(keys("b"), Some(KeysPlan { backend: Backend::Honours, keep: None, ..default }));
+    let all = KeysPlan {
+        required: true,
+        backend: Backend::Honours,
+        keep: Some(day * 7),
+        in_flight: InFlight::Wait,
+        max_answer: 64 << 10,
+        dialect: Dialect::Stripe,
+    };
+    assert_eq!(keys("c"), Some(all));
+    assert_eq!(
+        keys("d"),
+        Some(KeysPlan { required: false, backend: Backend::Honours, ..default }),
+        "as its service"
+    );
+    assert_eq!(keys("e"), None);
+    let keyed: Vec<bool> = plan.routes.iter().map(|route| route.keyed).collect();
+    assert_eq!(keyed, [false, true, true, false, false]);
+    let shown = |path: &str| {
+        let setting = plan.settings.iter().find(|setting| setting.path == path).unwrap();
+        (setting.value.as_str(), setting.origin.clone())
+    };
+    assert_eq!(shown("routes.a.idempotency.keep"), ("1d", Origin::Default));
+    assert!(matches!(shown("routes.b.idempotency.keep"), ("off", Origin::Derived(_))));
+    assert!(matches!(shown("routes.c.idempotency.keep"), ("7d", Origin::Spec(_))));
 }

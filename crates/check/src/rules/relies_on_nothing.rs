@@ -151,8 +151,9 @@ impl<'a> View<'a> {
     }
 
     fn is_keyed(&self) -> bool {
-        let routes = self.plan.routes.iter().any(|route| self.path.contains(&route.to) && route.keyed);
-        routes || self.path.iter().any(|index| self.plan.services[*index].keyed)
+        let routes =
+            self.plan.routes.iter().any(|route| self.path.contains(&route.to) && route.keys.is_some());
+        routes || self.path.iter().any(|index| self.plan.services[*index].keys.is_some())
     }
 }
 

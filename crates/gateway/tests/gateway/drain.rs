@@ -191,6 +191,7 @@ fn metrics_count_requests_attempts_and_bytes() {
         clock: seaworthy_observe::Clock,
         dial: Arc::default(),
         metrics: Registry::clone(&rig.metrics),
+        keys: None,
         threads: 1,
     };
     assert!(seaworthy_gateway::Gateway::start(&quiet(), ports).is_err());

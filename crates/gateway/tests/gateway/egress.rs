@@ -202,6 +202,7 @@ fn a_busy_address_is_an_error_that_names_it() {
         clock: seaworthy_observe::Clock,
         dial: Arc::default(),
         metrics: seaworthy_observe::metrics::Registry::new(1),
+        keys: None,
         threads: 2,
     };
     let error = seaworthy_gateway::Gateway::start(&planned, ports).unwrap_err().to_string();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use seaworthy_gateway::{Drained, Gateway, GatewayPorts};
 use seaworthy_observe::metrics::Registry;
 use seaworthy_observe::{
-    Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, EventKind, LogSink,
+    Clock, DialTable, EndpointChange, EndpointId, EndpointSink, EventBus, EventKind, KeyKeeper, LogSink,
 };
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::health::HealthConfig;
@@ -35,6 +35,7 @@ pub(crate) fn service(name: &str) -> ServicePlan {
         call: Arc::new(call()),
         pool: PoolConfig::default(),
         keyed: false,
+        keys: None,
         entrance: EntrancePlan::default(),
         traffic: TrafficPlan::default(),
     }
@@ -58,6 +59,7 @@ pub(crate) fn route(name: &str, matches: &str) -> RoutePlan {
         to: 0,
         call: Arc::new(call()),
         keyed: false,
+        keys: None,
         entrance: EntrancePlan::default(),
         degrade: Vec::new(),
         cache: None,
@@ -105,6 +107,15 @@ impl Rig {
     }
 
     pub(crate) fn logging(plan: &Plan, logs: LogSink, threads: usize) -> Self {
+        Self::keeping(plan, logs, threads, None)
+    }
+
+    pub(crate) fn keeping(
+        plan: &Plan,
+        logs: LogSink,
+        threads: usize,
+        keys: Option<Arc<dyn KeyKeeper>>,
+    ) -> Self {
         let bus = EventBus::new(LogSink::discard());
         let (dial, metrics) = (Arc::<DialTable>::default(), Registry::new(threads));
         let ports = GatewayPorts {
@@ -113,6 +124,7 @@ impl Rig {
             clock: Clock,
             dial: Arc::clone(&dial),
             metrics: metrics.clone(),
+            keys,
             threads,
         };
         let gateway = Gateway::start(plan, ports).unwrap();

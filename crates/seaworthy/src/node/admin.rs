@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use seaworthy_fault::{FaultError, FaultRequest};
-use seaworthy_observe::health::{self, HealthBody};
+use seaworthy_observe::health::{self, HealthBody, HealthStatus};
 use seaworthy_observe::metrics;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -107,8 +107,11 @@ fn readiness(node: &Node) -> Answer {
 
 fn health_body(node: &Node) -> Answer {
     let state = node.bus.state();
-    let body =
+    let mut body =
         HealthBody::of_state(&state, node.uptime(), node.clock.wall(), |service| node.is_critical(service));
+    if let Some(reason) = node.broken.reason() {
+        body.add("store", HealthStatus::Fail, reason);
+    }
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     content(status, health::CONTENT_TYPE, to_text(&body))
 }

@@ -6,6 +6,7 @@
 mod admin;
 mod breaker;
 mod journal;
+mod keys;
 mod status;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ const ZONE_VARIABLE: &str = "SEAWORTHY_ZONE";
 /// One log file per node start is enough; the file itself is bounded.
 const LOG_FILE: &str = "log.jsonl";
 
+/// How long a node whose store is broken still says so before it ends.
+const BROKEN_GRACE: Duration = Duration::from_millis(500);
+
 /// How long killing every service may take; it must end within the two seconds that the keeper would take.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
@@ -55,6 +59,7 @@ pub(crate) struct Node {
     admin: SocketAddr,
     token: String,
     stop: Notify,
+    broken: Arc<keys::Broken>,
 }
 
 /// Runs a node until it is told to stop.
@@ -103,6 +108,13 @@ async fn serve(plan: Arc<Plan>, state_dir: PathBuf, log: Option<Format>) -> Resu
         _ = interrupt.recv() => false,
         () = node.stop.notified() => false,
         () = orphaned.notified() => true,
+        () = node.broken.happened() => {
+            // Long enough for whoever watches to read why.
+            tokio::time::sleep(BROKEN_GRACE).await;
+            node.bus.logs().flush();
+            kill_services();
+            return Ok(Exit::CouldNotJudge);
+        }
     };
     if abandoned {
         // The keeper is dead, so nobody would clean up after us: everything goes now, without a drain.
@@ -123,12 +135,15 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, admin: SocketAddr, log: Option
     let dial = Arc::new(DialTable::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let metrics = Registry::new(threads);
+    let broken = Arc::<keys::Broken>::default();
+    let keys = keys::open(&plan, state_dir, &bus, &broken)?;
     let ports = GatewayPorts {
         bus: bus.clone(),
         logs: logs.clone(),
         clock,
         dial: dial.clone(),
         metrics: metrics.clone(),
+        keys,
         threads,
     };
     let gateway = Arc::new(Gateway::start(&plan, ports)?);
@@ -165,6 +180,7 @@ async fn start(plan: Arc<Plan>, state_dir: &Path, admin: SocketAddr, log: Option
         admin,
         token,
         stop: Notify::new(),
+        broken,
     })
 }
 
@@ -224,6 +240,9 @@ impl Node {
         let state = self.bus.state();
         if state.node.draining {
             return Some("draining".to_owned());
+        }
+        if let Some(reason) = self.broken.reason() {
+            return Some(format!("the store is broken: {reason}"));
         }
         for service in &self.plan.services {
             let wanted = match &service.kind {

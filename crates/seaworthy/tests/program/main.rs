@@ -5,6 +5,7 @@
     reason = "a step that fails is a test that fails, and a random one says how to repeat it"
 )]
 
+mod keys;
 mod kills;
 mod paper;
 mod stage;

@@ -29,6 +29,14 @@ impl Stage {
         Self { folder, spec }
     }
 
+    /// Another spec.
+    pub(crate) fn with(spec: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seaworthy.yaml");
+        fs::write(&path, spec).unwrap();
+        Self { folder, spec: path }
+    }
+
     /// A command of the program, in the stage's folder and in a process group of its own.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         use std::os::unix::process::CommandExt;

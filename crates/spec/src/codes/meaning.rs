@@ -77,11 +77,10 @@ pub(super) const CODES: &[Explanation] = &[
         severity: Error,
         title: "this idempotency setting protects nothing",
         cause: "Sending a write again after an unknown outcome is only safe when every write carries a key \
-            and the backend executes a key once. A key that is optional, or a backend that may ignore \
-            it, allows double execution.",
-        example: "idempotency: { key: optional, backend: honours }",
-        remedy: "write `{ key: required, backend: honours }` when that is true, or leave it out: then only \
-            writes that surely were not executed are sent again.",
+            and the backend executes a key once. Where that is not so, keys that are kept here prevent double \
+            execution; with `keep: off` nothing does.",
+        example: "idempotency: { key: optional, backend: honours, keep: off }",
+        remedy: "leave `keep` out, or write `{ key: required, backend: honours }` when that is true.",
     },
     Explanation {
         code: Code::AddressTaken,

@@ -27,7 +27,8 @@ pub(super) fn leaf(shape: Shape, scalar: &Scalar, span: Span) -> Result<Data, Di
         Shape::Word(words) => reader.word(words, &[]),
         Shape::WordOrLater(words, later) => reader.word(words, later),
         Shape::True => reader.truth(),
-        Shape::Duration => reader.duration(false),
+        Shape::DurationOrOff if text == "off" => Ok(Data::Word("off")),
+        Shape::Duration | Shape::DurationOrOff => reader.duration(false),
         Shape::DurationOrZero => reader.duration(true),
         Shape::Ratio => reader.share(false),
         Shape::Share => reader.share(true),
@@ -81,7 +82,8 @@ impl Leaf<'_> {
     /// Nothing, booleans, and numbers where a text belongs.
     fn refuse_wrong_kind(&self) -> Result<(), Diagnostic> {
         let kind = self.scalar.kind();
-        let is_word = matches!(self.shape, Shape::Word(_) | Shape::WordOrLater(..));
+        let is_word = matches!(self.shape, Shape::Word(_) | Shape::WordOrLater(..))
+            || (matches!(self.shape, Shape::DurationOrOff) && self.scalar.text == "off");
         let wants_text = matches!(self.shape, Shape::Text | Shape::Name | Shape::File);
         match kind {
             ScalarKind::Null => Err(self.wrong_type("there is nothing here")),

@@ -5,6 +5,7 @@
 mod cache;
 mod entrance;
 mod failure;
+mod idempotency;
 mod policy;
 pub(crate) mod queues;
 mod service;

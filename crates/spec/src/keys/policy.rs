@@ -4,6 +4,7 @@ use seaworthy_policy::breaker::{PROBES_MAX, SLIDING_WINDOW_SIZE_MAX};
 use seaworthy_policy::call::MAX_ATTEMPTS;
 
 use super::entrance::{CONCURRENCY_KEY, THROTTLE_KEY};
+use super::idempotency::IDEMPOTENCY;
 use super::table::{Alias, Key, Shape, Table, alias, key};
 use super::traffic::TRAFFIC;
 
@@ -341,27 +342,4 @@ static PARKING: Table = Table {
     rest: None,
     exactly_one: &[],
     aliases: &[alias("max_queue", "write `max_requests: {}`"), alias("limit", "write `max_requests: {}`")],
-};
-
-/// Idempotency of an edge.
-pub(crate) static IDEMPOTENCY: Table = Table {
-    what: "`idempotency`",
-    keys: &[&[
-        key(
-            "key",
-            Shape::Word(&["required", "optional"]),
-            "Whether every write carries an `Idempotency-Key`.",
-        )
-        .required(),
-        key(
-            "backend",
-            Shape::Word(&["honours", "unknown"]),
-            "Whether the backend executes one key only once.",
-        )
-        .required(),
-        key("retention", Shape::Json, "How long keys are kept.").later(),
-    ]],
-    rest: None,
-    exactly_one: &[],
-    aliases: &[alias("header", "the header is always `Idempotency-Key`")],
 };

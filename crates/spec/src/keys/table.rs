@@ -62,6 +62,8 @@ pub(crate) enum Shape {
     Duration,
     /// A duration, or `0`.
     DurationOrZero,
+    /// A duration, or the word `off`.
+    DurationOrOff,
     /// `0%` to `100%`.
     Ratio,
     /// More than `0%`, up to `100%`.
@@ -169,6 +171,7 @@ impl Shape {
             Self::Word(words) | Self::WordOrLater(words, _) => one_of(words),
             Self::True => "`true`".into(),
             Self::Duration => "a duration such as `250ms`, `2s`, `5m`, `1h` or `14d`".into(),
+            Self::DurationOrOff => "a duration such as `24h` or `7d`, or `off`".into(),
             Self::DurationOrZero => "a duration such as `250ms`, `2s` or `5m`, or `0`".into(),
             Self::Ratio | Self::Share => "a share such as `99.9%`".into(),
             Self::Rate => "a rate such as `200/s` or `10/m`".into(),

@@ -3,7 +3,8 @@
 use super::cache::{DEGRADE, GATEWAY_CACHE, ROUTE_CACHE};
 use super::entrance::{CONCURRENCY_KEY, PRIORITY_KEY, RATE_LIMIT_KEY};
 use super::failure::FAILURE;
-use super::policy::{IDEMPOTENCY, ROUTE_POLICY};
+use super::idempotency::IDEMPOTENCY;
+use super::policy::ROUTE_POLICY;
 use super::queues;
 use super::service::SERVICE;
 use super::table::{Alias, Key, Shape, Table, alias, key};

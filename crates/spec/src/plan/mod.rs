@@ -5,6 +5,7 @@
 mod cache;
 mod entrance;
 mod failure;
+mod keys;
 mod load;
 mod promise;
 mod queues;
@@ -16,6 +17,7 @@ mod whole;
 pub use cache::{CacheLimits, CachePlan};
 pub use entrance::{EntrancePlan, Gated, KeySource};
 pub use failure::{FailurePlan, FaultKind, FaultPlan, Mechanism, Response, Target};
+pub use keys::{InFlight, KeysPlan};
 pub use load::{IdPath, IdStep, LoadPlan, ReadBack};
 pub use promise::{During, Limit, Promise, Word};
 pub use queues::{DedupePlan, LanePlan, PushPlan, QueuePlan, SecretSource, SubscriberPlan, TopicPlan};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use seaworthy_policy::call::CallConfig;
 
-use super::{CachePlan, EntrancePlan, Place};
+use super::{CachePlan, EntrancePlan, KeysPlan, Place};
 
 /// A route from the ingress to a service.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct RoutePlan {
     pub call: Arc<CallConfig>,
     /// Unsafe requests must carry an idempotency key that the backend honours.
     pub keyed: bool,
+    /// What becomes of keys of writes; `None` = they mean nothing.
+    pub keys: Option<KeysPlan>,
     /// Its priority, and what its requests must pass.
     pub entrance: EntrancePlan,
     /// What to answer when the call failed, in order.

@@ -9,7 +9,7 @@ use seaworthy_policy::health::HealthConfig;
 use seaworthy_policy::pool::PoolConfig;
 use seaworthy_policy::restart::RestartConfig;
 
-use super::{EntrancePlan, Place, TrafficPlan};
+use super::{EntrancePlan, KeysPlan, Place, TrafficPlan};
 
 /// A service and the policy of every edge to it.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct ServicePlan {
     pub pool: PoolConfig,
     /// Unsafe requests must carry an idempotency key that the backend honours (egress edge).
     pub keyed: bool,
+    /// What becomes of keys of writes on their way to it; `None` = they mean nothing.
+    pub keys: Option<KeysPlan>,
     /// What calls must pass on each way to it; the throttle at its egress.
     pub entrance: EntrancePlan,
     /// How an edge spreads requests over its endpoints, and what it tells them.

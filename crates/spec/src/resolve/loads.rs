@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The request's own id.
 const ID: &str = "$id";
 /// Methods that change nothing or may be repeated, so they need no key.
-const REPEATABLE: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+pub(super) const REPEATABLE: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
 
 impl Resolver<'_> {
     pub(super) fn loads(&mut self, routes: &[RoutePlan]) -> Vec<LoadPlan> {
@@ -202,7 +202,10 @@ impl Resolver<'_> {
     }
 
     fn check_key(&mut self, load: &LoadPlan, name: &Name, object: &Object, route: Option<&RoutePlan>) {
-        let Some(route) = route.filter(|route| route.keyed) else { return };
+        let Some(route) = route.filter(|route| route.keyed || route.keys.is_some_and(|keys| keys.required))
+        else {
+            return;
+        };
         let sends_key = load.idempotency_key.is_some()
             || object.given("idempotency_key").is_some()
             || load.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case("idempotency-key"));

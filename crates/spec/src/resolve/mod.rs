@@ -7,6 +7,7 @@ mod entrance;
 mod failures;
 mod faults;
 mod guard;
+mod idempotency;
 mod loads;
 mod policy;
 mod promises;

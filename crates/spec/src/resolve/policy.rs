@@ -12,9 +12,9 @@ use seaworthy_policy::pool::{Guard, ParkingConfig, PoolConfig};
 use super::resolver::Resolver;
 use super::settings::Section;
 use crate::codes::Code;
-use crate::decode::{Object, Value, show_duration};
+use crate::decode::{Value, show_duration};
 use crate::diagnostic::Diagnostic;
-use crate::plan::{Origin, TrafficPlan};
+use crate::plan::{KeysPlan, Origin, TrafficPlan};
 
 /// For services that somebody else runs, calls wait only this long after the last endpoint went: nobody here
 /// can bring it back.
@@ -24,7 +24,7 @@ const PARKING_EXTERNAL: Duration = Duration::from_secs(10);
 pub(super) struct Policy {
     pub(super) call: CallConfig,
     pub(super) pool: PoolConfig,
-    pub(super) keyed: bool,
+    pub(super) keys: Option<KeysPlan>,
     pub(super) traffic: TrafficPlan,
 }
 
@@ -60,14 +60,14 @@ impl Resolver<'_> {
         let budget = self.budget(&section);
         let guard = self.guard(&section, endpoint_count, call.attempt_timeout);
         let parking = self.parking(&section, is_external);
-        let keyed = self.keyed(&section);
+        let keys = self.keys(&section);
         let max_in_flight = self.max_in_flight(&section, &mut call, endpoint_count);
         let balance = self.balance(&section, call.attempt_timeout);
         let traffic = self.traffic(&section, &mut call, !is_external);
         let pool = PoolConfig { guard, budget, parking, balance, max_in_flight, ..PoolConfig::default() };
         self.require_sound(&section, before, call.validate());
         self.require_sound(&section, before, pool.validate());
-        Policy { call, pool, keyed: keyed.unwrap_or(false), traffic }
+        Policy { call, pool, keys, traffic }
     }
 
     /// The policy of a route: that of its service, with what the route says itself.
@@ -359,38 +359,6 @@ impl Resolver<'_> {
         let max_requests = self.count(&parking, "max_requests", default.max_requests);
         ParkingConfig { max_requests, only_within, ..default }
     }
-
-    /// Whether writes carry keys that the backend honours; `None` when the section does not say.
-    pub(super) fn keyed(&mut self, section: &Section<'_>) -> Option<bool> {
-        let object = section.object?.object("idempotency")?;
-        let path = section.path_of("idempotency");
-        let mut keyed = true;
-        for (key, needed, why) in [
-            ("key", "required", "without its key a write could be executed twice"),
-            ("backend", "honours", "a backend that does not know the key executes the write again"),
-        ] {
-            if let Some(value) = object.get(key).filter(|value| value.as_text() != Some(needed)) {
-                keyed = false;
-                self.idempotency_problem(value, &format!("{path}.{key}"), why);
-            }
-        }
-        if let (true, Some(origin)) = (keyed, key_origin(self, object)) {
-            self.setting(path, "{ key: required, backend: honours }", origin);
-        }
-        Some(keyed)
-    }
-
-    fn idempotency_problem(&mut self, value: &Value, path: &str, why: &str) {
-        let word = value.as_text().unwrap_or_default();
-        self.report(
-            Diagnostic::new(Code::Idempotency, value.span, format!("`{word}` protects nothing: {why}"))
-                .label("not enough to send a write again")
-                .help(
-                    "write `{ key: required, backend: honours }` if that is true, or leave `idempotency` out",
-                )
-                .path(path),
-        );
-    }
 }
 
 /// The limit of an attempt when it is not given: short enough for all attempts to fit into the deadline.
@@ -408,8 +376,4 @@ fn attempt_fallback(
     let origin =
         base.map_or(Origin::Default, |base| Origin::Derived(format!("{}.attempt_timeout", base.path)));
     (default.attempt_timeout, origin)
-}
-
-fn key_origin(resolver: &Resolver<'_>, object: &Object) -> Option<Origin> {
-    object.get("key").map(|value| resolver.origin(value.span))
 }

@@ -10,7 +10,7 @@ use super::settings::Section;
 use crate::codes::Code;
 use crate::decode::{Data, Object, Value};
 use crate::diagnostic::{Diagnostic, quoted};
-use crate::plan::{RouteMatch, RoutePlan, ServicePlan};
+use crate::plan::{KeysPlan, RouteMatch, RoutePlan, ServicePlan};
 use crate::source::Span;
 use crate::yaml::Name;
 
@@ -55,7 +55,7 @@ impl Resolver<'_> {
         let degrade = self.degrade(&section, &rungs);
         let cache = self.route_cache(&section, matcher.as_ref());
         let entrance = self.route_entrance(&section, call.attempt_timeout);
-        let keyed = self.route_keyed(&section, &policy, default.keyed);
+        let keys = self.route_keys(&section, &policy, matcher.as_ref(), default.keys);
         // Clients wait for an endpoint unless there is something better to answer at once.
         call.park = degrade.is_empty() && default.parks;
         Some(RoutePlan {
@@ -64,30 +64,12 @@ impl Resolver<'_> {
             matcher: matcher?,
             to: to?,
             call: call.into(),
-            keyed,
+            keyed: keys.is_some_and(|keys| keys.are_safe()),
+            keys,
             entrance,
             degrade,
             cache,
         })
-    }
-
-    fn route_keyed(&mut self, section: &Section<'_>, policy: &Section<'_>, default: bool) -> bool {
-        if let (Some(first), Some(second)) = (section.key_span("idempotency"), policy.key_span("idempotency"))
-        {
-            let (first, second) = if first < second { (first, second) } else { (second, first) };
-            self.report(
-                Diagnostic::new(
-                    Code::ExactlyOne,
-                    second,
-                    "`idempotency` is given on the route and in its policy",
-                )
-                .label("again here")
-                .also(first, "first here")
-                .help("keep one of them"),
-            );
-        }
-        let own = self.keyed(section);
-        own.or_else(|| self.keyed(policy)).unwrap_or(default)
     }
 
     fn refuse_tie(&mut self, route: &RoutePlan, span: Span, others: &[(RoutePlan, Span)]) {
@@ -110,7 +92,7 @@ impl Resolver<'_> {
 struct ServiceDefaults {
     name: String,
     call: CallConfig,
-    keyed: bool,
+    keys: Option<KeysPlan>,
     parks: bool,
 }
 
@@ -120,10 +102,10 @@ impl ServiceDefaults {
             Some(service) => Self {
                 name: service.name.clone(),
                 call: (*service.call).clone(),
-                keyed: service.keyed,
+                keys: service.keys,
                 parks: service.pool.parking.max_requests > 0,
             },
-            None => Self { name: String::new(), call: CallConfig::default(), keyed: false, parks: true },
+            None => Self { name: String::new(), call: CallConfig::default(), keys: None, parks: true },
         }
     }
 }

@@ -57,8 +57,7 @@ impl Resolver<'_> {
             ServiceKind::External { endpoints, .. } => endpoints.len(),
         };
         let is_external = matches!(kind, ServiceKind::External { .. });
-        let Policy { call, pool, keyed, traffic } =
-            self.service_policy(&section, endpoint_count, is_external);
+        let Policy { call, pool, keys, traffic } = self.service_policy(&section, endpoint_count, is_external);
         let entrance = self.service_entrance(&section, call.attempt_timeout);
         ServicePlan {
             name: name.text.clone(),
@@ -68,7 +67,8 @@ impl Resolver<'_> {
             egress,
             call: call.into(),
             pool,
-            keyed,
+            keyed: keys.is_some_and(|keys| keys.are_safe()),
+            keys,
             entrance,
             traffic: TrafficPlan { members, ..traffic },
         }

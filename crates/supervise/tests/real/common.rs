@@ -234,6 +234,7 @@ pub(crate) fn service(name: &str, arguments: &[&str]) -> ServicePlan {
         call: Arc::default(),
         pool: PoolConfig::default(),
         keyed: false,
+        keys: None,
         entrance: EntrancePlan::default(),
         traffic: TrafficPlan::default(),
     }
