@@ -40,6 +40,11 @@ impl Seen {
         self.0 & fields.0 != 0
     }
 
+    /// These are there from now on.
+    pub(crate) fn add(&mut self, fields: Self) {
+        self.0 |= fields.0;
+    }
+
     fn one(name: &str) -> Self {
         match name {
             "connection" => Self::CONNECTION,

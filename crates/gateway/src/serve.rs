@@ -80,8 +80,8 @@ pub(crate) fn serve(
 /// Does everything that can be done with the head alone.
 fn begin(
     client: &Rc<Client>,
-    request: Request<Incoming>,
-    seen: Seen,
+    mut request: Request<Incoming>,
+    mut seen: Seen,
     request_id: &HeaderValue,
 ) -> Result<Box<Begun>, Box<Response<ResponseBody>>> {
     let (method, path) = (request.method().clone(), request.uri().path());
@@ -93,6 +93,12 @@ fn begin(
     record.routed(target);
     let worker = &client.worker;
     let to = &worker.shared.targets[target];
+    if to.keys.is_some()
+        && !seen.has(Seen::IDEMPOTENCY_KEY)
+        && worker.shared.keys.inbound.derive(to, &mut request)
+    {
+        seen.add(Seen::IDEMPOTENCY_KEY);
+    }
     let judged = judged_head(to, &request, seen);
     // Refused before its body is read; judged again afterwards, because the time for the answer begins with its end.
     if let Admission::Refuse(refusal) = to.exchange.admit(worker.now(), &judged) {

@@ -138,6 +138,9 @@ async fn execute(client: Rc<Client>, departure: Box<Departure>, mut told: Told) 
     let key = kept.name(&begun.head);
     let bytes = if let Outgoing::Whole(bytes) = &body { &bytes[..] } else { &[] };
     let fingerprint = name::fingerprint(&begun.head, bytes);
+    // A call of ours is made on behalf of whoever made it; only requests from outside begin something.
+    let known =
+        (!target.trusts_callers()).then(|| worker.shared.keys.inbound.enter(begun.record.request_id(), &key));
     let asked = Box::pin(ask(worker, kept, key, fingerprint, deadline, &mut told)).await;
     let count = |outcome: Outcome, record: &mut Record| {
         worker.shared.keys.metrics.count(worker.index, record.target(), outcome);
@@ -179,6 +182,7 @@ async fn execute(client: Rc<Client>, departure: Box<Departure>, mut told: Told) 
     if let Some(rest) = rest {
         Box::pin(rest.relay(&client)).await;
     }
+    drop(known);
 }
 
 async fn call(

@@ -18,12 +18,14 @@
 //! Requests on routes without keys pay for one look at an `Option`.
 
 mod ask;
+mod derive;
 mod execute;
 mod metrics;
 mod name;
 mod stored;
 mod turns;
 
+pub(crate) use derive::Inbound;
 pub(crate) use execute::{Departure, Ending, run};
 pub(crate) use metrics::KeyMetrics;
 pub(crate) use name::whole;
@@ -78,10 +80,12 @@ pub(crate) struct SharedKeys {
     keeper: Option<Arc<dyn KeyKeeper>>,
     turns: Turns,
     pub(crate) metrics: KeyMetrics,
+    /// On whose behalf services make their calls.
+    pub(crate) inbound: Inbound,
 }
 
 impl SharedKeys {
     pub(crate) fn new(keeper: Option<Arc<dyn KeyKeeper>>, metrics: KeyMetrics) -> Self {
-        Self { keeper, turns: Turns::default(), metrics }
+        Self { keeper, turns: Turns::default(), metrics, inbound: Inbound::default() }
     }
 }

@@ -505,3 +505,95 @@ fn a_late_proof_says_nothing_about_an_earlier_attempt() {
     }
     assert!(both > 0, "both were asked at least once");
 }
+
+/// A route and an egress that keep keys; the egress leads to `pay`.
+fn both() -> Plan {
+    let mut plan = with(|keys| keys.backend = Backend::Honours);
+    let mut pay = service("pay");
+    pay.egress = Some(([127, 0, 0, 1], 0).into());
+    pay.keys = Some(keys());
+    plan.services.push(pay);
+    plan
+}
+
+#[test]
+fn calls_on_behalf_of_a_request_with_a_key_get_keys_of_their_own() {
+    let memory = Memory::new();
+    let paid = counting();
+    let egress: Arc<Mutex<Option<std::net::SocketAddr>>> = Arc::default();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (known, told) = (Arc::clone(&egress), Arc::clone(&calls));
+    // Charges three times, passes the request id on, and then dies the first time.
+    let dies = AtomicBool::new(true);
+    let api = Stub::answering(move |seen| {
+        let address = known.lock().unwrap().unwrap();
+        let id = seen.field("x-request-id").unwrap();
+        let charge = |path: &str, ordinal: &str, body: &str| {
+            let length = body.len();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: pay\r\nX-Request-ID: {id}\r\n{ordinal}");
+            Wire::to(address).ask(&format!("{head}Content-Length: {length}\r\n\r\n{body}"))
+        };
+        let replies = [
+            charge("/charges", "", "one"),
+            charge("/charges", "Seaworthy-Ordinal: 2\r\n", "one"),
+            charge("/mails", "", "one"),
+            charge("/charges", "", "another"),
+        ];
+        let told_now: Vec<(u16, String)> =
+            replies.iter().map(|reply| (reply.status, reply.text().to_owned())).collect();
+        told.lock().unwrap().push(told_now);
+        (!dies.swap(false, Ordering::SeqCst)).then(|| ok("sold"))
+    });
+    let mut plan = both();
+    plan.routes[0].call = Arc::new(CallConfig { retry: false, hedge_percentile: None, ..call() });
+    let rig = rig(&plan, &memory, &[&api]);
+    rig.up("pay", "1", paid.address);
+    *egress.lock().unwrap() = Some(rig.gateway.egress_addresses()["pay"]);
+    assert_eq!(rig.ask(&post("k", "one")).status, 502);
+    assert_eq!(rig.ask(&post("k", "one")).text(), "sold");
+    let calls = calls.lock().unwrap();
+    let tickets: Vec<&str> = calls[0][..3].iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(tickets, ["ticket 1", "ticket 2", "ticket 3"]);
+    assert_eq!((calls[0][3].0, calls[1][3].0), (422, 422), "another body is no silent repetition");
+    assert_eq!(calls[0][..3], calls[1][..3], "the second time nothing was charged");
+    assert_eq!(executions(&paid), 3);
+    let keys: std::collections::BTreeSet<String> =
+        paid.seen().iter().map(|seen| seen.field("idempotency-key").unwrap().to_owned()).collect();
+    assert!(keys.len() == 3 && keys.iter().all(|key| key.len() == 64), "{keys:?}");
+    assert!(paid.seen().iter().all(|seen| seen.field("seaworthy-ordinal").is_none()));
+}
+
+#[test]
+fn nothing_is_derived_from_a_request_that_is_not_known() {
+    let (memory, paid) = (Memory::new(), counting());
+    let rig = rig(&both(), &memory, &[]);
+    rig.up("pay", "1", paid.address);
+    let egress = rig.gateway.egress_addresses()["pay"];
+    let call = "POST /charges HTTP/1.1\r\nHost: pay\r\nX-Request-ID: strange\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(Wire::to(egress).ask(call).problem(), "idempotency-key-missing");
+    let own = call.replace("Host: pay\r\n", "Host: pay\r\nIdempotency-Key: own\r\n");
+    assert_eq!(Wire::to(egress).ask(&own).text(), "ticket 1");
+    assert_eq!(Wire::to(egress).ask(&own).field("idempotent-replayed"), Some("true"));
+    assert_eq!(executions(&paid), 1);
+}
+
+#[test]
+fn two_requests_that_claim_one_name_derive_nothing() {
+    let ((api, answers), memory, paid) = (held(), Memory::new(), counting());
+    let rig = rig(&both(), &memory, &[&api]);
+    rig.up("pay", "1", paid.address);
+    let egress = rig.gateway.egress_addresses()["pay"];
+    let claim = |key: &str| post(key, "x").replace("Host: a\r\n", "Host: a\r\nX-Request-ID: same\r\n");
+    let charge = "POST /charges HTTP/1.1\r\nHost: pay\r\nX-Request-ID: same\r\nContent-Length: 0\r\n\r\n";
+    let (mut first, mut second) = (rig.connect(), rig.connect());
+    first.send(claim("a"));
+    eventually("the first is executed", || executions(&api) == 1);
+    assert_eq!(Wire::to(egress).ask(charge).status, 201);
+    second.send(claim("b"));
+    eventually("the second has begun", || memory.log().iter().filter(|what| **what == "begin").count() == 3);
+    assert_eq!(Wire::to(egress).ask(charge).problem(), "idempotency-key-missing");
+    answers.send(ok("x")).unwrap();
+    answers.send(ok("x")).unwrap();
+    assert_eq!((first.reply(false).status, second.reply(false).status), (200, 200));
+    assert_eq!(Wire::to(egress).ask(charge).problem(), "idempotency-key-missing", "nothing is left of them");
+}
