@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use seaworthy_observe::LogSink;
+use seaworthy_observe::{Destination, LogSink, Rendering};
 use seaworthy_policy::call::CallConfig;
 use seaworthy_policy::idempotency::{Backend, Dialect};
 use seaworthy_spec::plan::{DegradeStep, InFlight, KeysPlan, Plan};
@@ -596,4 +596,44 @@ fn two_requests_that_claim_one_name_derive_nothing() {
     answers.send(ok("x")).unwrap();
     assert_eq!((first.reply(false).status, second.reply(false).status), (200, 200));
     assert_eq!(Wire::to(egress).ask(charge).problem(), "idempotency-key-missing", "nothing is left of them");
+}
+
+#[test]
+fn a_drain_waits_for_executions_whose_clients_have_left() {
+    let ((stub, answers), memory) = (held(), Memory::new());
+    let rig = rig(&with(|_| {}), &memory, &[&stub]);
+    let mut wire = rig.connect();
+    wire.send(post("k", "one"));
+    eventually("it is executed", || executions(&stub) == 1);
+    drop(wire);
+    eventually("it is noticed", || rig.metric("seaworthy_client_connections{listener=\"ingress\"}") == 0);
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        answers.send(ok("done")).unwrap();
+        answers
+    });
+    assert_eq!(rig.drain(Duration::from_secs(10)).cut, 0);
+    assert_eq!(memory.log(), ["begin", "done"]);
+    drop(late.join().unwrap());
+}
+
+#[test]
+fn the_access_log_says_what_a_key_did() {
+    let written = crate::drain::Shared::default();
+    let writer = Destination::writer(Box::new(written.clone()), Rendering::Json);
+    let (stub, memory) = (counting(), Memory::new());
+    let logs = LogSink::start(vec![writer]).unwrap();
+    let rig = Rig::keeping(&with(|_| {}), logs, 1, Some(Arc::clone(&memory) as _));
+    rig.up("api", "1", stub.address);
+    for body in ["one", "one", "two"] {
+        rig.ask(&post("k", body));
+    }
+    rig.get("/");
+    let text = || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    eventually("all lines", || rig.logs.flush() && text().lines().count() == 4);
+    let words: Vec<serde_json::Value> = text()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["idempotency"].clone())
+        .collect();
+    assert_eq!(words, ["executed".into(), "replayed".into(), "mismatch".into(), serde_json::Value::Null]);
 }

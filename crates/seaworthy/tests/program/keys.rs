@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use seaworthy_policy::Rng;
 use serde_json::Value;
 
-use crate::stage::{Running, Stage, eventually, get, http, kill, text};
+use crate::stage::{Running, SEAWORTHY, Stage, eventually, get, http, kill, text};
 
 /// A service that counts what it executes, by key, and may be told to keep its answers back.
 struct Backend {
@@ -43,15 +44,20 @@ impl Backend {
         self.executed.lock().unwrap().get(key).copied().unwrap_or(0)
     }
 
-    /// A node in front of it.
-    fn node(&self, keys: &str) -> (Stage, Running, String) {
+    /// A stage with it behind a route.
+    fn stage(&self, keys: &str) -> Stage {
         let spec = format!(
             "seaworthy: v1\nname: keys\ngateway: {{ listen: 127.0.0.1:0 }}\nadmin: {{ listen: 127.0.0.1:0 }}\n\
              services:\n  api: {{ endpoints: [ \"http://{}\" ] }}\nroutes:\n  \
              buy: {{ match: POST /buy, to: api, idempotency: {{ {keys} }} }}\n",
             self.address
         );
-        let stage = Stage::with(&spec);
+        Stage::with(&spec)
+    }
+
+    /// A node in front of it.
+    fn node(&self, keys: &str) -> (Stage, Running, String) {
+        let stage = self.stage(keys);
         let run = stage.spawn(&["run", "seaworthy.yaml"]);
         let gateway = ready(&stage, None).1;
         (stage, run, gateway)
@@ -156,6 +162,40 @@ fn after_a_kill_a_backend_that_honours_keys_is_asked_again() {
     let (status, _, first) = buy(&gateway, "cut");
     assert_eq!(status, 201, "{first}");
     assert_eq!(buy(&gateway, "cut").2, first);
+}
+
+#[test]
+fn a_node_whose_store_breaks_says_so_and_ends() {
+    use std::os::unix::process::CommandExt;
+    let backend = Backend::start();
+    let stage = backend.stage("key: required, backend: unaware");
+    // No file may grow beyond this, as on a full disk; the signal that comes with it is ignored.
+    let script = format!("trap '' XFSZ; ulimit -f 500; exec {SEAWORTHY} run seaworthy.yaml");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(stage.folder.path()).stdin(Stdio::null()).process_group(0);
+    let _run = Running { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap() };
+    let (pid, gateway) = ready(&stage, None);
+    let node = stage.node(".seaworthy");
+    let admin = text(&node["admin"]);
+    let (refused, executed) = (0..2_000)
+        .find_map(|index| {
+            let key = format!("key-{index}-{}", "x".repeat(200));
+            let (status, _, body) = buy(&gateway, &key);
+            (status != 201).then(|| (body, backend.executed(&key)))
+        })
+        .expect("the store breaks sooner or later");
+    assert!(refused.contains("urn:seaworthy:problem:store-unavailable"), "{refused}");
+    assert!(executed <= 1);
+    let (status, _, health) = get(admin, "/healthz").unwrap();
+    assert_eq!(status, 503, "{health}");
+    assert!(health.contains("\"store\""), "{health}");
+    assert!(get(admin, "/events").unwrap().2.contains("store_broken"));
+    let next = "x".repeat(20);
+    assert_eq!(buy(&gateway, &next).0, 503);
+    assert_eq!(backend.executed(&next), 0, "nothing is sent any more");
+    eventually(Duration::from_secs(5), "end of the node", || {
+        (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
 }
 
 #[test]
