@@ -12,6 +12,8 @@ use seaworthy_policy::idempotency::{
     Arrival, Backend, Completion, Entry, Fingerprint, IdempotencyConfig, Token,
 };
 
+use crate::stub::PATIENCE;
+
 /// What is remembered of one key.
 struct Kept {
     entry: Option<Entry>,
@@ -87,7 +89,8 @@ impl KeyKeeper for Memory {
         let begun = match arrival {
             Arrival::Begin { token, .. } => KeyBegun::New(KeyToken(token.0)),
             Arrival::Resend { token, .. } => KeyBegun::Again(KeyToken(token.0)),
-            Arrival::InFlight { retry_after, .. } => KeyBegun::InFlight { left: retry_after },
+            // Longer than any test has patience: whoever waits has to be woken.
+            Arrival::InFlight { .. } => KeyBegun::InFlight { left: PATIENCE * 2 },
             Arrival::Mismatch { .. } => KeyBegun::Mismatch,
             Arrival::Replay { .. } | Arrival::NotReplayable { .. } => KeyBegun::Done(kept.answer.clone()),
             Arrival::OutcomeUnknown => KeyBegun::Unknown,
